@@ -1,0 +1,86 @@
+"""The error of the SVD and of PCA, next to the autoencoder's wherever that appears."""
+
+from pathlib import Path
+from typing import Self
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.errors import ErrorMeter
+from wavecoder.module import AutoencoderModule
+from wavecoder.references import PCA, SVD, Moments, Reference
+
+
+class ReferenceErrors(L.Callback):
+    """Fits the references to the clean training signals and measures them on what the autoencoder is measured on.
+
+    In TensorBoard each reference is a run of its own beside the autoencoder's, with the same tags, so that its line stands in
+    the same charts. The ratio of the autoencoder's error to the SVD's is logged as `…/over_svd`.
+
+    Args:
+        rank: Rank of the SVD and of PCA: the size of the latent.
+
+    Attributes:
+        references: The fitted references, by name.
+        errors: Their errors, by name and metric.
+    """
+
+    def __init__(self, rank: int) -> None:
+        self.references: dict[str, Reference] = {"svd": SVD(rank), "pca": PCA(rank)}
+        self.errors: dict[str, dict[str, float]] = {}
+        self._writers: dict[str, SummaryWriter] = {}
+
+    @classmethod
+    def of(cls, trainer: L.Trainer) -> Self | None:
+        """This callback among a trainer's, if it is there."""
+        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)  # type: ignore[attr-defined]
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        moments = Moments.of(datamodule.training_signals())
+        meters = {name: ErrorMeter() for name in self.references}
+        for reference in self.references.values():
+            reference.fit(moments)
+        for batch in datamodule.test_dataloader():
+            for name, reference in self.references.items():
+                meters[name].update(batch, reference.reconstruct(batch.inputs).unsqueeze(0))
+        self.errors = {
+            name: {metric: errors.item() for metric, errors in meter.compute().items()} for name, meter in meters.items()
+        }
+        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
+            folder = Path(trainer.logger.log_dir).parent
+            self._writers = {name: SummaryWriter(folder / name) for name in self.references}
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._report(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._report(trainer, pl_module)
+
+    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AutoencoderModule)
+        ratios = {metric: ratio.mean().float() for metric, ratio in self.ratios(pl_module).items()}
+        pl_module.log_dict(ratios, logger=False, sync_dist=True)
+        step = trainer.global_step
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({metric: ratio.item() for metric, ratio in ratios.items()}, step)
+        for name, writer in self._writers.items():
+            for metric in pl_module.meter.compute():
+                writer.add_scalar(metric, self.errors[name][metric], step)
+            writer.flush()
+
+    def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " replica"]]:
+        """The latest error of each replica over the SVD's, as `METRIC/over_svd`."""
+        return {
+            f"{metric}/over_svd": errors / torch.tensor(self.errors["svd"][metric], dtype=errors.dtype, device=errors.device)
+            for metric, errors in module.meter.compute().items()
+        }
+
+    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        for writer in self._writers.values():
+            writer.flush()

@@ -1,0 +1,119 @@
+"""The command line: what Hydra needs around it so that `latent=1,5` works and mistakes are answered in one line.
+
+Imports Hydra only, so that `--help` and mistakes are answered in a second.
+"""
+
+import hashlib
+import os
+import re
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import RangeSweep
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from wavecoder.settings import SettingError, Settings
+
+CONF = Path(__file__).parents[2] / "conf"
+BAD_INPUT = 2  # exit status
+_WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
+_LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
+
+
+def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
+    """Run a job under Hydra with the arguments of this process, and leave with status 2 on bad input.
+
+    Args:
+        job: Takes the composed configuration. Must be importable, so that a launcher can send it to another process.
+        config_name: The main configuration file in `conf/`.
+    """
+    register()
+    sys.argv[1:] = [quote_whole_numbers(argument) for argument in sys.argv[1:]]
+    if not wants_traceback():
+        # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
+    try:
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
+    except (SettingError, HydraException, OmegaConfBaseException) as error:
+        refuse(error)
+
+
+def register() -> None:
+    """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
+    ConfigStore.instance().store(name="settings", node=Settings)
+    OmegaConf.register_new_resolver("token", lambda: token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks, as Hydra's users do."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1" and "WAVECODER_ONE_LINE_ERRORS" not in os.environ
+
+
+def refuse(error: Exception) -> None:
+    """Say in one line what is wrong and leave with status 2; with a traceback if the user asked for one."""
+    if wants_traceback():
+        raise error
+    print(f"error: {explain(error)}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def explain(error: Exception) -> str:
+    """One line for an error in what the user gave: what is wrong, the value, what is allowed."""
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        options = sorted(error.options, key=lambda name: (name.isdigit() and int(name), name))
+        return f"{group}={option}: no such option; there are {', '.join(options)}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
+    if str(error).startswith("Ambiguous value"):
+        argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ")[1:-1]
+        return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        known = ", ".join(sorted(str(key) for key in cause.parent_node if key != "hydra"))
+        return f"{cause.full_key or cause.key}: no such setting; there are {known}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    return " ".join(str(error).split())
+
+
+def quote_whole_numbers(argument: str) -> str:
+    """Quote the whole numbers in a choice among a group's options: `latent=1,5` becomes `latent='1','5'`.
+
+    Hydra reads `1` as a number and then refuses it as the name of an option. Other arguments are returned as they are.
+    """
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return argument  # an option like -m, or a mistake that Hydra will name
+    if override.is_delete() or not (CONF / override.key_or_group).is_dir():
+        return argument
+    key, _, choices = argument.partition("=")
+    value = override.value()
+    if isinstance(value, RangeSweep):
+        choices = ",".join(map(str, value.range()))
+        if value.shuffle:
+            choices = f"shuffle({choices})"
+    return f"{key}=" + _WHOLE_NUMBER.sub(r"'\g<0>'", choices)
+
+
+def folder_name(overrides: str) -> str:
+    """The name of a sweep job's folder: its overrides, readable, and the same for the same overrides.
+
+    Quotes and brackets are left out, characters that need care in a path are replaced, and a name too long ends in a hash.
+    """
+    name = re.sub(r"['\"\[\](){}]", "", overrides)
+    name = re.sub(r"[^\w=,.+-]+", "-", name).strip("-.") or "default"
+    if len(name) > _LONGEST_NAME:
+        name = f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    return name

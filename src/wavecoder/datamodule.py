@@ -1,0 +1,169 @@
+"""Signals made on the fly, on the device that trains: no files, no worker processes.
+
+Lightning's batch is here a *chunk*: the batches of several optimiser steps, made by one evaluation of the sine.
+"""
+
+from collections.abc import Iterable, Iterator
+from itertools import chain
+from typing import NamedTuple
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavecoder import signals
+from wavecoder.errors import EvaluationBatch
+from wavecoder.settings import DataSettings, NoiseSettings
+from wavecoder.signals import Waves, generator
+
+_CHUNK_VALUES = 4_000_000  # 16 MB of samples in a chunk, so that many replicas do not cost much memory
+_EVALUATION_BATCH = 1_000
+
+
+class TrainingChunk(NamedTuple):
+    """The batches of consecutive optimiser steps; without training noise the two tensors are one."""
+
+    inputs: Float[Tensor, "step replica batch time"]
+    targets: Float[Tensor, "step replica batch time"]
+
+
+class SinusoidDataModule(L.LightningDataModule):
+    """The signals of one run.
+
+    Every draw has a generator of its own. What belongs to the data set comes from `data.seed` and is the same for every replica;
+    the order of the batches (or, with `data.fresh`, their signals) and the training noise of replica i come from `seed + i`.
+
+    Args:
+        data: What signals there are, see conf/data.
+        noise: Which noise is added to them, see conf/noise.
+        seed: Seed of the first replica.
+        replicas: Number of replicas.
+    """
+
+    def __init__(self, data: DataSettings, noise: NoiseSettings, seed: int, replicas: int) -> None:
+        super().__init__()
+        self.data = data
+        self.noise = noise
+        self.seeds = range(seed, seed + replicas)
+        self.steps_per_epoch = data.train_size // data.batch_size  # a last, smaller batch is left out
+        per_step = replicas * data.batch_size * data.samples
+        self.steps_per_chunk = max(1, min(data.steps_per_chunk, _CHUNK_VALUES // per_step))
+
+    @property
+    def device(self) -> torch.device:
+        """Where signals are made: the device of this process."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def times(self) -> Float[Tensor, " time"]:
+        return signals.time_grid(self.data.samples, self.data.step, self.device)
+
+    def train_dataloader(self) -> "TrainingChunks":
+        return TrainingChunks(self)
+
+    def val_dataloader(self) -> "EvaluationBatches":
+        """Validation signals, clean and at every noise level, and the noisy copies of the test sine."""
+        clean = self._draw(self.data.val_size, "validation signals").at(self.times)
+        batches = list(_split("val/mse", clean, clean))
+        for level in self.noise.levels:
+            noisy = signals.add_noise(clean, level, self._generator("validation noise", level))
+            batches += _split(f"val/mse_noise_{level}", noisy, clean)
+        return EvaluationBatches(batches, [self.noisy_sine(level) for level in self.noise.levels])
+
+    def test_dataloader(self) -> "EvaluationBatches":
+        """What the validation has, and all the training signals."""
+        training = (batch for part in self.training_signals() for batch in _split("train/mse", part, part))
+        return EvaluationBatches(training, self.val_dataloader())
+
+    def training_signals(self) -> Iterator[Float[Tensor, "signal time"]]:
+        """The clean training set, a part at a time; with `data.fresh`, as many signals of the same kind."""
+        waves, times = self.training_waves(), self.times
+        for part in zip(*(values.split(8192) for values in waves), strict=True):
+            yield Waves(*part).at(times)
+
+    def training_waves(self) -> Waves:
+        return self._draw(self.data.train_size, "training signals")
+
+    def noisy_sine(self, level: float) -> EvaluationBatch:
+        """Noisy copies of one sine, `sin(r t) + level · p` with r = `data.test_frequency` (paper 4.4)."""
+        sine = torch.sin(self.data.test_frequency * self.times).repeat(self.noise.copies, 1)
+        noisy = signals.add_noise(sine, level, self._generator("sine noise", level))
+        return EvaluationBatch(f"sine/mse_noise_{level}", f"sine/mean_mse_noise_{level}", noisy, sine)
+
+    def _draw(self, count: int, purpose: str) -> Waves:
+        return signals.sample(count, self.data.families, self.data.sigma, self._generator(purpose))
+
+    def _generator(self, *purpose: str | float) -> torch.Generator:
+        return generator(self.device, self.data.seed, *purpose)
+
+
+class EvaluationBatches:
+    """Evaluation batches one after another, in one loader: a plain list Lightning would take for many loaders."""
+
+    def __init__(self, *parts: Iterable[EvaluationBatch]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        return chain.from_iterable(self._parts)
+
+
+def _split(
+    metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
+) -> Iterator[EvaluationBatch]:
+    for pair in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
+        yield EvaluationBatch(metric, None, *pair)
+
+
+class TrainingChunks:
+    """The training batches of one epoch, as chunks; a function of the settings and the epoch alone.
+
+    With several processes each takes its own rows of every batch, so that they share the work and never a signal.
+    """
+
+    def __init__(self, datamodule: SinusoidDataModule) -> None:
+        self._source = datamodule
+
+    def __len__(self) -> int:
+        return -(-self._source.steps_per_epoch // self._source.steps_per_chunk)
+
+    def __iter__(self) -> Iterator[TrainingChunk]:
+        source, trainer = self._source, self._source.trainer
+        epoch, rank, processes = (trainer.current_epoch, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
+        times = source.times
+        waves = self._epoch(epoch)
+        for first in range(0, source.steps_per_epoch, source.steps_per_chunk):
+            steps = slice(first, first + source.steps_per_chunk)
+            targets = Waves(*(values[steps, :, rank::processes] for values in waves)).at(times)
+            if source.noise.train == 0:
+                yield TrainingChunk(targets, targets)
+                continue
+            inputs = targets.clone()
+            for step, batches in enumerate(inputs, first):
+                for seed, batch in zip(source.seeds, batches, strict=True):
+                    key = generator(source.device, seed, "training noise", epoch, step, rank)
+                    batch.copy_(signals.add_noise(batch, source.noise.train, key))
+            yield TrainingChunk(inputs, targets)
+
+    def _epoch(self, epoch: int) -> Waves:
+        """The parameters of all signals of an epoch, in the order of training: `[step, replica, batch]`."""
+        source = self._source
+        shape = (source.steps_per_epoch, source.data.batch_size)
+        count = shape[0] * shape[1]
+        if source.data.fresh:
+            drawn = [
+                signals.sample(
+                    count, source.data.families, source.data.sigma, generator(source.device, seed, "fresh signals", epoch)
+                )
+                for seed in source.seeds
+            ]
+        else:
+            waves = source.training_waves()
+            drawn = []
+            for seed in source.seeds:
+                key = generator(source.device, seed, "batch order", epoch)
+                order = torch.randperm(source.data.train_size, generator=key, device=source.device)
+                drawn.append(waves.take(order[:count]))
+        return Waves(
+            *(torch.stack([values.view(shape) for values in replicas], dim=1) for replicas in zip(*drawn, strict=True))
+        )

@@ -1,0 +1,50 @@
+"""Measuring reconstructions: the same inputs and the same arithmetic for autoencoders and references.
+
+Every error is a mean squared error per sample of a signal, so that numbers compare across signal lengths.
+"""
+
+from typing import NamedTuple
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+
+class EvaluationBatch(NamedTuple):
+    """Signals to reconstruct and what they should become.
+
+    Attributes:
+        metric: Name of the error of each reconstruction, for example `val/mse_noise_0.1`.
+        mean_metric: Name of the error of the mean over the batch, for noisy copies of one signal; None for other batches.
+        inputs: What is given to the model, clean or noisy.
+        targets: The clean signals.
+    """
+
+    metric: str
+    mean_metric: str | None
+    inputs: Float[Tensor, "signal time"]
+    targets: Float[Tensor, "signal time"]
+
+
+class ErrorMeter:
+    """Collects mean squared errors over batches, for each replica, without leaving the device."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._counts: dict[str, int] = {}
+
+    def update(self, batch: EvaluationBatch, reconstructions: Float[Tensor, "replica signal time"]) -> None:
+        """Take in the reconstructions of one batch."""
+        errors = (reconstructions - batch.targets).square().mean(-1)
+        self._add(batch.metric, errors.sum(-1, dtype=torch.float64), len(batch.inputs))
+        if batch.mean_metric is not None:
+            mean_error = (reconstructions.mean(1) - batch.targets.mean(0)).square().mean(-1)
+            self._add(batch.mean_metric, mean_error.double(), 1)
+
+    def _add(self, metric: str, errors: Float[Tensor, " replica"], count: int) -> None:
+        self._sums[metric] = self._sums[metric] + errors if metric in self._sums else errors
+        self._counts[metric] = self._counts.get(metric, 0) + count
+
+    def compute(self) -> dict[str, Float[Tensor, " replica"]]:
+        """The error of each replica, by metric."""
+        return {metric: total / self._counts[metric] for metric, total in self._sums.items()}

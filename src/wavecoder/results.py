@@ -1,0 +1,155 @@
+"""What a run leaves behind, and reading many runs back."""
+
+import csv
+import hashlib
+import io
+import json
+import math
+import os
+import statistics
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from rich.table import Table
+
+RESULTS = "results.json"
+SUMMARY = "summary.csv"
+
+
+def summarise(values: Sequence[float]) -> dict[str, Any]:
+    """One metric over the replicas: its mean, sample standard deviation (0 for one replica), extremes, median, and each value.
+
+    A replica that diverged has no number, and then neither have the statistics: leaving it out would flatter the others.
+    """
+    if not all(map(math.isfinite, values)):
+        finite = [value if math.isfinite(value) else None for value in values]
+        return dict.fromkeys(("mean", "std", "min", "max", "median")) | {"per_replica": finite}
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "min": min(values),
+        "max": max(values),
+        "median": statistics.median(values),
+        "per_replica": list(values),
+    }
+
+
+def fingerprint(config: Mapping[str, Any]) -> str:
+    """A short hash of everything in a configuration that can change a run's numbers."""
+    kept = {key: value for key, value in config.items() if key not in ("callbacks", "logger")}
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a run's numbers depend on."""
+    return {name: version(name) for name in ("torch", "lightning", "hydra-core", "omegaconf", "numpy")}
+
+
+def write_atomically(path: Path, text: str) -> None:
+    """Write a file so that at any moment either the whole of it is there or nothing new: a temporary file, then a rename."""
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        with temporary.open("x", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `results.json` in a run's folder."""
+    write_atomically(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def closing_table(results: Mapping[str, Any]) -> Table:
+    """The table at the end of a run: every error of the autoencoder next to those of the references."""
+    replicas = results["replicas"]
+    table = Table(title=f"{results['activation']} autoencoder, latent {results['latent_dim']}: mean squared error per sample")
+    table.add_column("error")
+    table.add_column("autoencoder" if replicas == 1 else f"autoencoder, mean ± std of {replicas}", justify="right")
+    if replicas > 1:
+        table.add_column("best", justify="right")
+    for name in results["references"]:
+        table.add_column(name.upper(), justify="right")
+    table.add_column("ratio to SVD", justify="right")
+    metrics = results["metrics"]
+    for metric in next(iter(results["references"].values())):
+        summary = metrics[metric]
+        row = [_number(summary["mean"])]
+        if replicas > 1:
+            row = [f"{_number(summary['mean'])} ± {_number(summary['std'], 2)}", _number(summary["min"])]
+        row += [_number(errors[metric]) for errors in results["references"].values()]
+        table.add_row(metric, *row, _number(metrics[f"{metric}/over_svd"]["mean"], 3))
+    return table
+
+
+def closing_line(results: Mapping[str, Any]) -> str:
+    """The end of a run in one line."""
+    line = f"val/mse {_number(results['metrics']['val/mse']['mean'])}"
+    if "val/mse/over_svd" in results["metrics"]:
+        line += f" = {_number(results['metrics']['val/mse/over_svd']['mean'], 3)} × SVD"
+    return f"{line} after {results['timing']['steps']:,} steps in {results['timing']['fit_seconds']:.1f} s"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "diverged" if value is None else f"{value:.{digits}g}"
+
+
+def read_sweep(folder: Path) -> list[dict[str, Any]]:
+    """The results of every job of a sweep, best `val/mse` first; jobs that failed or wrote none come last."""
+    jobs = []
+    for job in sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir()):
+        file = job / RESULTS
+        results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "interrupted"}
+        jobs.append({"job": job.name, **results})
+    return sorted(jobs, key=_rank)
+
+
+def _rank(job: Mapping[str, Any]) -> tuple[bool, float]:
+    error = job["metrics"]["val/mse"]["mean"] if "metrics" in job else None
+    return ("metrics" not in job, math.inf if error is None else error)
+
+
+def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
+    """The table at the end of a sweep: a row for each job."""
+    table = Table(title=f"Sweep of {len(jobs)} jobs, best first: mean squared error per sample")
+    table.add_column("job", overflow="fold")
+    table.add_column("status", overflow="fold")
+    for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for job in jobs:
+        if job["status"] != "completed":
+            table.add_row(job["job"], f"{job['status']}: {job['error']}" if "error" in job else job["status"])
+            continue
+        error, ratio = job["metrics"]["val/mse"], job["metrics"].get("val/mse/over_svd")
+        numbers = [f"{job['timing']['fit_seconds']:.1f}", _number(error["mean"]), _number(error["std"], 2)]
+        if ratio is not None:
+            numbers += [_number(job["references"]["svd"]["val/mse"]), _number(ratio["mean"], 3)]
+        table.add_row(job["job"], job["status"], *numbers)
+    return table
+
+
+def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `summary.csv` in a sweep's folder, a row for each job, and return its path."""
+    rows = []
+    for job in jobs:
+        row = {key: job.get(key, "") for key in ("job", "status", "error", "activation", "latent_dim", "seed", "replicas")}
+        row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
+        for metric, summary in job.get("metrics", {}).items():
+            row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}
+        for reference, errors in job.get("references", {}).items():
+            row |= {f"{reference} {metric}": error for metric, error in errors.items()}
+        rows.append(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = folder / SUMMARY
+    write_atomically(path, text.getvalue())
+    return path

@@ -1,0 +1,147 @@
+"""Runs and sweeps under Hydra: settings checked before anything is written, failures named, one table at the end."""
+
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, read_write
+from omegaconf.errors import OmegaConfBaseException
+from rich.console import Console
+
+from wavecoder import commandline, results
+from wavecoder.settings import SettingError, Settings, from_config
+
+log = logging.getLogger(__name__)
+
+FAILED = 1  # exit status of a sweep with a failed job
+
+
+class CheckSettings(Callback):
+    """Refuses settings that cannot be used before Hydra has made a folder, for every job of a sweep before the first runs.
+
+    Hydra turns an exception in a callback into a warning, so these leave the process themselves.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            _check_device(from_config(config))
+        except (SettingError, OmegaConfBaseException) as error:
+            commandline.refuse(error)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        if config.hydra.sweeper._target_.rpartition(".")[2] != BasicSweeper.__name__:
+            return  # other sweepers choose their jobs as they go; each is then checked when it starts
+        loader = GlobalHydra.instance().config_loader()
+        overrides = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
+        try:
+            for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
+                from_config(loader.load_sweep_config(config, job))
+        except (SettingError, HydraException, OmegaConfBaseException) as error:
+            commandline.refuse(error)
+
+
+def _check_device(settings: Settings) -> None:
+    if settings.trainer.get("accelerator") not in ("gpu", "cuda"):
+        return
+    import torch  # only who asks for a GPU waits for it
+
+    if not torch.cuda.is_available():
+        raise SettingError("trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works")
+
+
+class SweepSummary(Callback):
+    """Prints the table of a sweep's jobs and writes `summary.csv`; a failed job makes the exit status non-zero."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        jobs = results.read_sweep(folder)
+        console = Console()
+        if not console.is_terminal:
+            console.width = 140
+        console.print(results.sweep_table(jobs))
+        console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
+        failed = [job["job"] for job in jobs if job["status"] != "completed"]
+        if failed:
+            raise SystemExit(FAILED)
+
+
+def run_job(config: DictConfig, work: Callable[[DictConfig], float]) -> float:
+    """Do the work of one run, or of one job of a sweep, and leave a record also when it fails.
+
+    A failed job is named at once, and its error recorded in its `results.json`; the sweep goes on, and the sweeper is told that
+    the job's result is not a number.
+
+    Raises:
+        Exception: In a single run, whatever went wrong but bad input.
+        SystemExit: In a single run, on bad input.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    single = HydraConfig.get().mode == RunMode.RUN
+    try:
+        if single:
+            return work(config)
+        with _own_command_line():
+            return work(config)
+    except Exception as error:
+        if os.environ.get("LOCAL_RANK", "0") != "0":
+            raise  # the first process of the run keeps its record
+        if single and isinstance(error, SettingError):
+            _remove_traces(folder)
+            commandline.refuse(error)
+        kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
+        message = kind + " ".join(str(error).split())
+        results.write_results(folder, {"status": "failed", "error": message})
+        if single:
+            raise
+        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
+        log.error("job %s failed: %s", folder.name, message)
+        return float("nan")
+
+
+@contextmanager
+def _own_command_line() -> Iterator[None]:
+    """Make the command line that of one job of the sweep while it runs.
+
+    Lightning starts the other processes of a run with the command line and the run's folder of the first, and remembers in the
+    environment that it did.
+    """
+    job: Any = HydraConfig.get()
+    whole = sys.argv
+    sys.argv = [whole[0], *job.overrides.task]
+    with read_write(job):
+        job.run.dir = job.runtime.output_dir
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
+        sys.argv = whole
+        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            if name not in environment:
+                os.environ.pop(name, None)
+        import torch.distributed  # imported by the work long ago
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def _remove_traces(folder: Path) -> None:
+    """Remove what Hydra wrote for a run that never started, and nothing else."""
+    for path in [*(folder / ".hydra").glob("*.yaml"), folder / f"{HydraConfig.get().job.name}.log"]:
+        path.unlink(missing_ok=True)
+    for path in [folder / ".hydra", folder, *folder.parents[:2]]:
+        try:
+            path.rmdir()
+        except OSError:
+            return

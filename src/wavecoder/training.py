@@ -1,0 +1,174 @@
+"""From a configuration to a trained stack of autoencoders and its results."""
+
+import logging
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.types import RunMode
+from hydra.utils import instantiate
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+from torch import nn
+
+from wavecoder import results
+from wavecoder.autoencoder import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.callbacks.references import ReferenceErrors
+from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.module import AutoencoderModule
+from wavecoder.settings import SettingError, Settings, from_config
+
+log = logging.getLogger(__name__)
+
+_FUSED_DEVICES = ("cpu", "cuda", "xpu")
+
+
+def train(config: DictConfig) -> float:
+    """Run one configuration: train, measure, write `results.json`, print the closing table.
+
+    Args:
+        config: The composed configuration, see conf/train.yaml.
+
+    Returns:
+        The mean over replicas of the final `val/mse`.
+
+    Raises:
+        SettingError: Something cannot be built from the configuration; no training has started.
+    """
+    settings = from_config(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    _quieten_libraries()
+    datamodule = SinusoidDataModule(settings.data, settings.noise, settings.seed, settings.replicas)
+    network = build_network(settings, datamodule.seeds)
+    with _blaming("callbacks"):
+        callbacks: list[L.Callback] = list(instantiate(config.callbacks).values())
+    with _blaming("logger"):
+        logger: Logger | None = instantiate(config.logger) if config.logger.get("_target_") else None
+    with _blaming("trainer"):
+        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=str(folder))
+    with _blaming("optimizer or scheduler"):
+        module = AutoencoderModule(network, settings.loss, *_optimisation(config, datamodule))
+        module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
+
+    if trainer.is_global_zero:
+        log.info("%s on %s", describe(settings, network), trainer.strategy.root_device)
+    started = time.perf_counter()
+    trainer.fit(module, datamodule)
+    seconds = time.perf_counter() - started
+    steps = trainer.global_step
+    trainer.test(module, datamodule, verbose=False)
+
+    errors = {metric: values.tolist() for metric, values in module.meter.compute().items()}
+    references: dict[str, dict[str, float]] = {}
+    if (callback := ReferenceErrors.of(trainer)) is not None:
+        references = callback.errors
+        errors |= {metric: ratio.tolist() for metric, ratio in callback.ratios(module).items()}
+    plain = OmegaConf.to_container(config, resolve=True)
+    assert isinstance(plain, dict)
+    record: dict[str, Any] = {
+        "status": "completed",
+        "activation": settings.activation.name,
+        "latent_dim": settings.latent.dim,
+        "model": settings.model.name,
+        "noise": {"levels": list(settings.noise.levels), "train": settings.noise.train},
+        "seed": settings.seed,
+        "replicas": settings.replicas,
+        "metrics": {metric: results.summarise(values) for metric, values in errors.items()},
+        "references": references,
+        "timing": {
+            "fit_seconds": seconds,
+            "steps": steps,
+            "signals_per_second": steps * settings.data.batch_size * settings.replicas / seconds,
+        },
+        "versions": results.versions(),
+        "config_fingerprint": results.fingerprint({str(key): value for key, value in plain.items()}),
+    }
+    if trainer.is_global_zero:
+        if isinstance(logger, TensorBoardLogger):
+            _log_hyperparameters(logger, record)
+        results.write_results(folder, record)
+        _report(record, folder)
+    error = record["metrics"]["val/mse"]["mean"]
+    return float("nan") if error is None else error
+
+
+def build_network(settings: Settings, seeds: range) -> nn.Module:
+    """The stack of networks that the settings ask for, on the CPU."""
+    samples, latent, model = settings.data.samples, settings.latent.dim, settings.model
+    if model.name == "linear_tied":
+        return TiedLinearAutoencoder(samples, latent, seeds, model.bias)
+    activation, slope = settings.activation.name, settings.activation.slope
+    return DeepAutoencoder(samples, latent, seeds, activation, slope, model.widths, model.bias, model.latent_activation)
+
+
+def describe(settings: Settings, network: nn.Module) -> str:
+    """One line about the networks: what they are, how large, how many."""
+    weights = sum(parameter.numel() for parameter in network.parameters()) // settings.replicas
+    widths = [width for width in settings.model.widths if width > settings.latent.dim]
+    layers = "→".join(map(str, [settings.data.samples, *widths, settings.latent.dim, *widths[::-1], settings.data.samples]))
+    stack = "1 replica" if settings.replicas == 1 else f"{settings.replicas} replicas"
+    return f"{settings.activation.name} autoencoder {layers}, {weights:,} weights, {stack}"
+
+
+@contextmanager
+def _blaming(group: str) -> Iterator[None]:
+    """Turn what a library says of the arguments it was given into one line that names their group."""
+    try:
+        yield
+    except (InstantiationException, MisconfigurationException, ValueError, TypeError) as error:
+        raise SettingError(f"{group}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def _optimisation(config: DictConfig, datamodule: SinusoidDataModule) -> tuple[Any, Any]:
+    """What makes the optimiser and the schedule; a schedule's `???` becomes the number of optimiser steps of the run."""
+    fused = config.trainer.accelerator in _FUSED_DEVICES or torch.cuda.is_available()
+    make_optimizer = instantiate(config.optimizer, fused=fused)
+    if not config.scheduler.get("_target_"):
+        return make_optimizer, None
+    steps = datamodule.steps_per_epoch * config.trainer.max_epochs
+    length = {key: steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
+    return make_optimizer, instantiate(config.scheduler, **length)
+
+
+def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
+    """Fill TensorBoard's HPARAMS tab, where the runs of a sweep are compared."""
+    noise = "+".join(map(str, record["noise"]["levels"])) or "none"
+    keys = ("activation", "latent_dim", "model", "seed", "replicas")
+    hyperparameters = {key: record[key] for key in keys} | {"noise": noise, "train_noise": record["noise"]["train"]}
+    means = {metric: summary["mean"] for metric, summary in record["metrics"].items()}
+    logger.log_hyperparams(hyperparameters, {metric: mean for metric, mean in means.items() if mean is not None})
+    logger.save()
+
+
+def _report(record: dict[str, Any], folder: Path) -> None:
+    log.info(results.closing_line(record))
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return  # the sweep ends with one table of all its jobs
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
+    if record["references"]:
+        console.print(results.closing_table(record))
+    console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+
+
+def _quieten_libraries() -> None:
+    """Silence, by name, what libraries say on every normal run."""
+    # which accelerators exist and are used (said in one line of our own), and tips about other products
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.accelerators.cuda").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
+    # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+    # DDP compares the strides also of axes of length 1, where they mean nothing
+    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")
