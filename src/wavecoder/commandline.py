@@ -7,10 +7,11 @@ import hashlib
 import os
 import re
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from secrets import token_hex
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -59,10 +60,10 @@ def wants_traceback() -> bool:
     return os.environ.get("HYDRA_FULL_ERROR") == "1" and "WAVECODER_ONE_LINE_ERRORS" not in os.environ
 
 
-def refuse(error: Exception) -> None:
-    """Say in one line what is wrong and leave with status 2; with a traceback if the user asked for one."""
+def refuse(error: Exception) -> NoReturn:
+    """Say in one line what is wrong and leave with status 2; with a traceback before it if the user asked for one."""
     if wants_traceback():
-        raise error
+        traceback.print_exception(error)
     print(f"error: {explain(error)}", file=sys.stderr)
     sys.exit(BAD_INPUT)
 

@@ -76,7 +76,7 @@ class SinusoidDataModule(L.LightningDataModule):
         training = (batch for part in self.training_signals() for batch in _split("train/mse", part, part))
         return EvaluationBatches(training, self.val_dataloader())
 
-    def training_signals(self) -> Iterator[Float[Tensor, "signal time"]]:
+    def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
         """The clean training set, a part at a time; with `data.fresh`, as many signals of the same kind."""
         waves, times = self.training_waves(), self.times
         for part in zip(*(values.split(8192) for values in waves), strict=True):
@@ -108,9 +108,7 @@ class EvaluationBatches:
         return chain.from_iterable(self._parts)
 
 
-def _split(
-    metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
-) -> Iterator[EvaluationBatch]:
+def _split(metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]) -> Iterator[EvaluationBatch]:
     for pair in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
         yield EvaluationBatch(metric, None, *pair)
 
@@ -139,10 +137,12 @@ class TrainingChunks:
                 yield TrainingChunk(targets, targets)
                 continue
             inputs = targets.clone()
-            for step, batches in enumerate(inputs, first):
-                for seed, batch in zip(source.seeds, batches, strict=True):
-                    key = generator(source.device, seed, "training noise", epoch, step, rank)
-                    batch.copy_(signals.add_noise(batch, source.noise.train, key))
+            for step, replicas in enumerate(inputs, first):
+                for seed, batch in zip(source.seeds, replicas, strict=True):
+                    key = generator(source.device, seed, "training noise", epoch, step)
+                    # drawn for the whole batch, so that it does not depend on how many processes share it
+                    noise = torch.randn(source.data.batch_size, source.data.samples, generator=key, device=source.device)
+                    batch.add_(noise[rank::processes], alpha=source.noise.train)
             yield TrainingChunk(inputs, targets)
 
     def _epoch(self, epoch: int) -> Waves:
@@ -164,6 +164,4 @@ class TrainingChunks:
                 key = generator(source.device, seed, "batch order", epoch)
                 order = torch.randperm(source.data.train_size, generator=key, device=source.device)
                 drawn.append(waves.take(order[:count]))
-        return Waves(
-            *(torch.stack([values.view(shape) for values in replicas], dim=1) for replicas in zip(*drawn, strict=True))
-        )
+        return Waves(*(torch.stack([values.view(shape) for values in replicas], dim=1) for replicas in zip(*drawn, strict=True)))

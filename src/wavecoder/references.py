@@ -5,7 +5,7 @@ double precision while they stream by, so the memory needed does not depend on h
 """
 
 from collections.abc import Iterable
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from jaxtyping import Float
@@ -24,21 +24,6 @@ class Moments:
         self.count = 0
         self._sum = torch.zeros(samples, dtype=torch.float64, device=device)
         self._products = torch.zeros(samples, samples, dtype=torch.float64, device=device)
-
-    @classmethod
-    def of(cls, batches: Iterable[Float[Tensor, "signal time"]]) -> Self:
-        """The moments of all signals in `batches`.
-
-        Raises:
-            ValueError: There are no signals.
-        """
-        moments = None
-        for signals in batches:
-            moments = moments or cls(signals.shape[-1], signals.device)
-            moments.update(signals)
-        if moments is None:
-            raise ValueError("no signals to take the moments of")
-        return moments
 
     def update(self, signals: Float[Tensor, "signal time"]) -> None:
         """Take more signals into account."""
@@ -63,10 +48,25 @@ class Moments:
         return self.second_moment - torch.outer(self.mean, self.mean)
 
 
+def moments_of(batches: Iterable[Float[Tensor, "_ time"]]) -> Moments:
+    """The moments of all signals in `batches`, which are taken one after another.
+
+    Raises:
+        ValueError: There are no signals.
+    """
+    moments = None
+    for signals in batches:
+        moments = moments or Moments(signals.shape[-1], signals.device)
+        moments.update(signals)
+    if moments is None:
+        raise ValueError("no signals to take the moments of")
+    return moments
+
+
 class Reference(Protocol):
     """What the autoencoder is compared with."""
 
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> None:
         """Learn from the moments of the clean training signals."""
         ...
 
@@ -91,9 +91,8 @@ class SVD:
     def __init__(self, rank: int) -> None:
         self.rank = rank
 
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> None:
         self._keep_directions(torch.zeros_like(moments.mean), moments.second_moment)
-        return self
 
     def _keep_directions(self, centre: Float[Tensor, " time"], matrix: Float[Tensor, "time time"]) -> None:
         if not 1 <= self.rank <= len(matrix):
@@ -113,9 +112,8 @@ class PCA(SVD):
     This is the optimum of a linear autoencoder with biases (Bourlard & Kamp 1988; Baldi & Hornik 1989).
     """
 
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> None:
         self._keep_directions(moments.mean, moments.covariance)
-        return self
 
 
 def principal_angles(first: Float[Tensor, "time a"], second: Float[Tensor, "time b"]) -> Float[Tensor, " angle"]:

@@ -140,7 +140,7 @@ def _remove_traces(folder: Path) -> None:
     """Remove what Hydra wrote for a run that never started, and nothing else."""
     for path in [*(folder / ".hydra").glob("*.yaml"), folder / f"{HydraConfig.get().job.name}.log"]:
         path.unlink(missing_ok=True)
-    for path in [folder / ".hydra", folder, *folder.parents[:2]]:
+    for path in [folder / ".hydra", folder, *folder.parents[:3]]:
         try:
             path.rmdir()
         except OSError:

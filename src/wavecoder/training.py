@@ -23,7 +23,7 @@ from torch import nn
 
 from wavecoder import results
 from wavecoder.autoencoder import DeepAutoencoder, TiedLinearAutoencoder
-from wavecoder.callbacks.references import ReferenceErrors
+from wavecoder.callbacks.references import find_references
 from wavecoder.datamodule import SinusoidDataModule
 from wavecoder.module import AutoencoderModule
 from wavecoder.settings import SettingError, Settings, from_config
@@ -70,7 +70,7 @@ def train(config: DictConfig) -> float:
 
     errors = {metric: values.tolist() for metric, values in module.meter.compute().items()}
     references: dict[str, dict[str, float]] = {}
-    if (callback := ReferenceErrors.of(trainer)) is not None:
+    if (callback := find_references(trainer)) is not None:
         references = callback.errors
         errors |= {metric: ratio.tolist() for metric, ratio in callback.ratios(module).items()}
     plain = OmegaConf.to_container(config, resolve=True)

@@ -6,7 +6,7 @@ import lightning as L
 from lightning.pytorch.loggers import TensorBoardLogger
 
 from wavecoder import plots
-from wavecoder.callbacks.references import ReferenceErrors
+from wavecoder.callbacks.references import find_references
 from wavecoder.datamodule import SinusoidDataModule
 from wavecoder.module import AutoencoderModule
 
@@ -30,7 +30,7 @@ class SineFigures(L.Callback):
         datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
-        references = ReferenceErrors.of(trainer)
+        references = find_references(trainer)
         for level in datamodule.noise.levels:
             batch = datamodule.noisy_sine(level)
             panels = {

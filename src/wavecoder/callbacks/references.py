@@ -1,7 +1,6 @@
 """The error of the SVD and of PCA, next to the autoencoder's wherever that appears."""
 
 from pathlib import Path
-from typing import Self
 
 import lightning as L
 import torch
@@ -13,7 +12,7 @@ from torch.utils.tensorboard import SummaryWriter
 from wavecoder.datamodule import SinusoidDataModule
 from wavecoder.errors import ErrorMeter
 from wavecoder.module import AutoencoderModule
-from wavecoder.references import PCA, SVD, Moments, Reference
+from wavecoder.references import PCA, SVD, Reference, moments_of
 
 
 class ReferenceErrors(L.Callback):
@@ -35,14 +34,9 @@ class ReferenceErrors(L.Callback):
         self.errors: dict[str, dict[str, float]] = {}
         self._writers: dict[str, SummaryWriter] = {}
 
-    @classmethod
-    def of(cls, trainer: L.Trainer) -> Self | None:
-        """This callback among a trainer's, if it is there."""
-        return next((callback for callback in trainer.callbacks if isinstance(callback, cls)), None)  # type: ignore[attr-defined]
-
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
-        moments = Moments.of(datamodule.training_signals())
+        moments = moments_of(datamodule.training_signals())
         meters = {name: ErrorMeter() for name in self.references}
         for reference in self.references.values():
             reference.fit(moments)
@@ -84,3 +78,9 @@ class ReferenceErrors(L.Callback):
     def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
         for writer in self._writers.values():
             writer.flush()
+
+
+def find_references(trainer: L.Trainer) -> ReferenceErrors | None:
+    """The callback that has the references, if a trainer has it."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, ReferenceErrors)), None)

@@ -1,0 +1,58 @@
+"""What several test files share: running the doors as a user does, and small settings."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+from wavecoder.settings import DataSettings, NoiseSettings
+
+ROOT = Path(__file__).parents[1]
+
+torch.set_num_threads(1)  # the tests run side by side on few cores
+
+
+def data_settings(**changes: object) -> DataSettings:
+    values: dict[str, object] = {
+        "seed": 0,
+        "train_size": 640,
+        "val_size": 200,
+        "batch_size": 16,
+        "fresh": False,
+        "families": ["sin", "cos", "sin+cos", "sin-cos", "sin*cos"],
+        "sigma": 2.25,
+        "samples": 100,
+        "step": 0.1,
+        "test_frequency": 1.0,
+        "steps_per_chunk": 7,
+    }
+    return DataSettings(**(values | changes))  # type: ignore[arg-type]
+
+
+def noise_settings(levels: list[float] | None = None, train: float = 0.0) -> NoiseSettings:
+    return NoiseSettings(levels=[0.1, 1.0] if levels is None else levels, copies=10, train=train)
+
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def run_train(tmp_path: Path) -> Run:
+    """Runs `python src/train.py ARGUMENTS` in an empty folder and returns what it printed and its exit status."""
+
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(ROOT / "src" / "train.py"), *arguments],
+            cwd=tmp_path,
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+            capture_output=True,
+            text=True,
+            timeout=280,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,120 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import data_settings, noise_settings
+from torch import Tensor
+
+from wavecoder.datamodule import SinusoidDataModule, TrainingChunk
+
+
+def datamodule(
+    seed: int = 0, replicas: int = 1, train_noise: float = 0.0, epoch: int = 0, rank: int = 0, processes: int = 1, **data: object
+) -> SinusoidDataModule:
+    module = SinusoidDataModule(data_settings(**data), noise_settings(train=train_noise), seed, replicas)
+    module.trainer = SimpleNamespace(  # type: ignore[assignment]
+        current_epoch=epoch,
+        global_rank=rank,
+        world_size=processes,
+        strategy=SimpleNamespace(root_device=torch.device("cpu")),
+    )
+    return module
+
+
+def epoch_of(module: SinusoidDataModule) -> TrainingChunk:
+    """All steps of an epoch: inputs and targets, `[step, replica, batch, time]`."""
+    chunks = list(module.train_dataloader())
+    assert len(chunks) == len(module.train_dataloader())
+    return TrainingChunk(*(torch.cat(parts) for parts in zip(*chunks, strict=True)))
+
+
+def rows(signals: Tensor) -> set[tuple[float, ...]]:
+    return {tuple(row) for row in signals.reshape(-1, signals.shape[-1]).tolist()}
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("train_noise", [0.0, 0.5])
+def test_replica_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, train_noise: float) -> None:
+    stack = epoch_of(datamodule(seed=3, replicas=3, train_noise=train_noise, fresh=fresh, epoch=2))
+    for i in range(3):
+        alone = epoch_of(datamodule(seed=3 + i, train_noise=train_noise, fresh=fresh, epoch=2))
+        assert torch.equal(stack.inputs[:, i], alone.inputs[:, 0])
+        assert torch.equal(stack.targets[:, i], alone.targets[:, 0])
+    assert not torch.equal(stack.inputs[:, 0], stack.inputs[:, 1])
+
+
+@pytest.mark.parametrize("train_noise", [0.0, 0.5])
+def test_chunks_change_nothing(train_noise: float) -> None:
+    whole = epoch_of(datamodule(train_noise=train_noise, steps_per_chunk=1000))
+    for size in (1, 7, 40):
+        assert torch.equal(epoch_of(datamodule(train_noise=train_noise, steps_per_chunk=size)).inputs, whole.inputs)
+
+
+def test_large_stacks_get_shorter_chunks() -> None:
+    module = datamodule(replicas=512, steps_per_chunk=20)
+    assert next(iter(module.train_dataloader())).inputs.numel() <= 4_000_000
+
+
+def test_a_fixed_set_is_shuffled_anew_in_every_epoch() -> None:
+    first, second = (epoch_of(datamodule(epoch=epoch)).targets for epoch in (0, 1))
+    training = rows(torch.cat(list(datamodule().training_signals())))
+    assert rows(first) == rows(second) == training
+    assert not torch.equal(first, second)
+    assert len(training) == 640
+
+
+def test_a_last_smaller_batch_is_left_out() -> None:
+    assert epoch_of(datamodule(train_size=650)).targets.shape == (40, 1, 16, 100)
+
+
+def test_fresh_signals_never_come_again() -> None:
+    first, second = (rows(epoch_of(datamodule(epoch=epoch, fresh=True)).targets) for epoch in (0, 1))
+    assert len(first | second) == 2 * 640
+    assert not (first | second) & rows(torch.cat(list(datamodule().training_signals())))
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_processes_share_each_batch_and_no_signal(fresh: bool) -> None:
+    whole = epoch_of(datamodule(fresh=fresh, train_noise=0.5))
+    ranks = [epoch_of(datamodule(fresh=fresh, train_noise=0.5, rank=rank, processes=2)) for rank in range(2)]
+    for step in range(40):
+        parts = [rows(rank.inputs[step]) for rank in ranks]
+        assert not parts[0] & parts[1]
+        assert parts[0] | parts[1] == rows(whole.inputs[step])
+
+
+def test_training_noise_is_added_to_the_inputs_alone() -> None:
+    noisy, clean = epoch_of(datamodule(train_noise=0.5)), epoch_of(datamodule())
+    assert torch.equal(noisy.targets, clean.targets)
+    noise = noisy.inputs - noisy.targets
+    assert noise.std().item() == pytest.approx(0.5, rel=0.02)
+    assert torch.unique(noise[:, 0, :, 0]).numel() == noise[:, 0, :, 0].numel(), "steps share noise"
+    assert torch.equal(clean.inputs, clean.targets)
+
+
+def test_the_data_seed_alone_decides_the_evaluation_signals() -> None:
+    one, other = list(datamodule(seed=0).val_dataloader()), list(datamodule(seed=9, replicas=2).val_dataloader())
+    assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(one, other, strict=True))
+    changed = list(datamodule(**{"seed": 0}).val_dataloader())
+    assert torch.equal(changed[0].inputs, one[0].inputs)
+    different = SinusoidDataModule(data_settings(seed=1), noise_settings(), 0, 1)
+    assert not torch.equal(next(iter(different.val_dataloader())).inputs, one[0].inputs)
+
+
+def test_evaluation_has_clean_and_noisy_signals_and_the_test_sine() -> None:
+    batches = {batch.metric: batch for batch in datamodule().val_dataloader()}
+    assert list(batches) == ["val/mse", "val/mse_noise_0.1", "val/mse_noise_1.0", "sine/mse_noise_0.1", "sine/mse_noise_1.0"]
+    clean = batches["val/mse"].inputs
+    assert not rows(clean) & rows(torch.cat(list(datamodule().training_signals())))
+    for level in (0.1, 1.0):
+        noisy, sine = batches[f"val/mse_noise_{level}"], batches[f"sine/mse_noise_{level}"]
+        assert torch.equal(noisy.targets, clean)
+        assert (noisy.inputs - clean).std().item() == pytest.approx(level, rel=0.03)
+        assert sine.mean_metric == f"sine/mean_mse_noise_{level}"
+        torch.testing.assert_close(sine.targets, torch.sin(torch.arange(100) / 10).expand(10, 100))
+        assert (sine.inputs - sine.targets).std().item() == pytest.approx(level, rel=0.1)
+
+
+def test_the_final_test_adds_all_training_signals() -> None:
+    batches = [batch for batch in datamodule(train_size=1500).test_dataloader() if batch.metric == "train/mse"]
+    assert sum(len(batch.inputs) for batch in batches) == 1500

@@ -1,0 +1,90 @@
+import re
+from pathlib import Path
+
+import pytest
+from conftest import ROOT
+from hydra import compose, initialize_config_dir
+
+from wavecoder import autoencoder, commandline, module, settings, signals
+from wavecoder.settings import SettingError, from_config
+
+CONF = ROOT / "conf"
+
+
+def checked(*overrides: str) -> settings.Settings:
+    commandline.register()
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        return from_config(compose("train", [commandline.quote_whole_numbers(override) for override in overrides]))
+
+
+def test_names_are_those_the_library_knows() -> None:
+    assert set(settings.FAMILIES) == set(signals.FAMILIES)
+    assert set(settings.LOSSES) == set(module._ELEMENTWISE_LOSSES)
+    for name in settings.ACTIVATIONS:
+        autoencoder.activation(name, 0.1, 1)
+    assert {path.stem for path in (CONF / "activation").iterdir()} == set(settings.ACTIVATIONS)
+    assert {path.stem for path in (CONF / "model").iterdir()} == set(settings.MODELS)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [path for path in sorted(CONF.rglob("*.yaml")) if not path.is_relative_to(CONF / "hydra")],  # those have Hydra's own keys
+    ids=lambda path: str(path.relative_to(CONF)),
+)
+def test_every_key_has_a_comment(file: Path) -> None:
+    in_defaults = False
+    for line in file.read_text(encoding="utf-8").splitlines():
+        if re.match(r"\S", line):
+            in_defaults = line.startswith("defaults:")
+        key = re.match(r"\s*(\w+):\s*\S", line)
+        assert in_defaults or not key or "  # " in line, f"no comment in: {line}"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["latent.dim=0"], r"latent\.dim=0: must be at least 1"),
+        (["latent.dim=100"], r"latent\.dim=100: must be below data\.samples=100"),
+        (["latent.dim=40", "data.samples=40"], r"latent\.dim=40: must be below data\.samples=40"),
+        (["noise.levels=[0.1,-1]"], r"noise\.levels=\[0\.1, -1\.0\]: must be numbers above 0"),
+        (["noise.levels=[1,1]"], r"noise\.levels"),
+        (["noise.train=-0.1"], r"noise\.train=-0\.1: must be 0 or more"),
+        (["noise.copies=0"], r"noise\.copies=0: must be at least 1"),
+        (["data.batch_size=30000"], r"data\.batch_size=30000: must be at most data\.train_size=20000"),
+        (["data.batch_size=0"], r"data\.batch_size=0: must be at least 1"),
+        (["data.families=[]"], r"data\.families=\[\]: must be at least one of sin, cos"),
+        (["data.families=[sin,saw]"], r"data\.families=saw: must be among sin, cos"),
+        (["data.sigma=0"], r"data\.sigma=0\.0: must be above 0"),
+        (["data.step=inf"], r"data\.step=inf: must be above 0"),
+        (["data.seed=-1"], r"data\.seed=-1: must be at least 0"),
+        (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: must be a whole number, at least 1"),
+        (["trainer.max_epochs=1.5"], r"trainer\.max_epochs=1\.5: must be a whole number"),
+        (["trainer.devices=0"], r"trainer\.devices=0: must be at least 1"),
+        (["trainer.devices=3"], r"data\.batch_size=64: must be a multiple of the 3 processes"),
+        (["replicas=0"], r"replicas=0: must be at least 1"),
+        (["seed=-2"], r"seed=-2: must be 0 or more"),
+        (["loss=mae"], r"loss=mae: must be one of mse, l1, huber"),
+        (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be a number above 0"),
+        (["optimizer.lr=0"], r"optimizer\.lr=0: must be a number above 0"),
+        (["activation.name=swish"], r"activation\.name=swish: must be one of identity, relu"),
+        (["activation=prelu", "activation.slope=null"], r"activation\.slope=None: must be a number for prelu"),
+        (["model.widths=[50,0]"], r"model\.widths=\[50, 0\]: must be at least 1 each"),
+        (["model.name=conv"], r"model\.name=conv: must be one of deep, linear_tied"),
+        (["model=linear_tied", "activation=tanh"], r"activation=tanh: must be identity with model=linear_tied"),
+    ],
+)
+def test_values_out_of_their_limits_are_named(overrides: list[str], message: str) -> None:
+    with pytest.raises(SettingError, match=message) as error:
+        checked(*overrides)
+    assert "\n" not in str(error.value)
+
+
+def test_limits_themselves_are_allowed() -> None:
+    allowed = checked("latent.dim=99", "data.train_size=64", "noise=none", "replicas=1", "trainer=ddp_cpu", "data.val_size=1")
+    assert (allowed.latent.dim, allowed.noise.levels, allowed.trainer["devices"]) == (99, [], 2)
+
+
+@pytest.mark.parametrize("option", ["linear", "denoising"])
+def test_experiments_compose(option: str) -> None:
+    composed = checked(f"experiment={option}")
+    assert (composed.model.name == "linear_tied", composed.noise.train > 0) == (option == "linear", option == "denoising")

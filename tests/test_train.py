@@ -1,0 +1,188 @@
+"""The training door as its users call it: runs, sweeps, what they print and what they leave behind."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Run, data_settings, noise_settings
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import Tensor
+
+from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.references import SVD, moments_of, principal_angles
+
+
+def only_run(folder: Path) -> Path:
+    (run,) = (folder / "outputs" / "runs").glob("*/*")
+    return run
+
+
+def results_of(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return record
+
+
+def events(folder: Path) -> EventAccumulator:
+    accumulator = EventAccumulator(str(folder))
+    accumulator.Reload()
+    return accumulator
+
+
+METRICS = ["train/mse", "val/mse"] + [
+    f"{name}_noise_{level}" for level in ("0.1", "1.0") for name in ("val/mse", "sine/mse", "sine/mean_mse")
+]
+
+
+def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("debug=quick", "activation=prelu", "replicas=3", "seed=4")
+    assert (done.returncode, done.stderr) == (0, "")
+    run = only_run(tmp_path)
+    assert "prelu autoencoder 100→50→25→10→5→10→25→50→100" in done.stdout
+    assert f"Everything about this run is in {run.relative_to(tmp_path)}" in done.stdout
+    for heading in ("autoencoder, mean ± std of 3", "best", "SVD", "PCA", "ratio to SVD", *METRICS):
+        assert heading in done.stdout
+
+    record = results_of(run)
+    described = {key: record[key] for key in ("status", "activation", "latent_dim", "seed", "replicas")}
+    assert described == {"status": "completed", "activation": "prelu", "latent_dim": 5, "seed": 4, "replicas": 3}
+    assert set(record["metrics"]) == {*METRICS, *(f"{metric}/over_svd" for metric in METRICS)}
+    for summary in record["metrics"].values():
+        assert set(summary) == {"mean", "std", "min", "max", "median", "per_replica"}
+        assert len(summary["per_replica"]) == 3
+    assert set(record["references"]) == {"svd", "pca"}
+    for errors in record["references"].values():
+        assert set(errors) == set(METRICS)
+    ratio = record["metrics"]["val/mse"]["mean"] / record["references"]["svd"]["val/mse"]
+    assert record["metrics"]["val/mse/over_svd"]["mean"] == pytest.approx(ratio)
+    assert record["timing"]["steps"] == 2 * (1280 // 64)
+    assert record["timing"]["fit_seconds"] > 0
+    assert record["timing"]["signals_per_second"] > 0
+    assert {"torch", "lightning", "hydra-core"} <= set(record["versions"])
+    assert len(record["config_fingerprint"]) == 16
+
+    files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "events" not in path.name}
+    assert {"results.json", "train.log", ".hydra/config.yaml", "checkpoints/last.ckpt", "checkpoints/best.ckpt"} <= files
+    assert {"figures/sine_noise_0.1.png", "figures/sine_noise_1.0.png"} <= files
+    assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 40
+
+    ours, svd, pca = (events(run / "tensorboard" / name) for name in ("autoencoder", "svd", "pca"))
+    for metric in METRICS:
+        tags = [curve.Tags()["scalars"] for curve in (ours, svd, pca)]
+        assert all(metric in tag for tag in tags), f"{metric} is not in one chart"
+        assert svd.Scalars(metric)[-1].value == pytest.approx(record["references"]["svd"][metric], rel=1e-5)
+        assert ours.Scalars(metric)[-1].value == pytest.approx(record["metrics"][metric]["mean"], rel=1e-5)
+    assert [point.step for point in ours.Scalars("val/mse")][:2] == [20, 40]
+    assert [point.step for point in ours.Scalars("train/loss")] == [20, 40]
+    assert "val/mse/over_svd" in ours.Tags()["scalars"]
+    assert set(ours.Tags()["images"]) == {"sine/noise_0.1", "sine/noise_1.0"}
+    hyperparameters = ours.summary_metadata["_hparams_/session_start_info"].plugin_data.content
+    for expected in (b"activation", b"prelu", b"latent_dim", b"noise", b"0.1+1.0", b"seed"):
+        assert expected in hyperparameters
+
+
+def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_path: Path) -> None:
+    arguments = ("debug=quick", "replicas=2", "noise.train=0.1", "logger=none")
+    for _ in range(2):
+        assert run_train(*arguments).returncode == 0
+    first, second = (results_of(run) for run in (tmp_path / "outputs" / "runs").glob("*/*"))
+    assert first["metrics"] == second["metrics"]
+    assert first["config_fingerprint"] == second["config_fingerprint"]
+
+
+def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("-m", "activation=relu,tanh,gelu", "latent=1,5", "debug=quick", "data.train_size=128")
+    assert (done.returncode, done.stderr) == (0, "")
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    jobs = {path.name for path in sweep.iterdir() if path.is_dir()}
+    wanted = {(activation, latent) for activation in ("relu", "tanh", "gelu") for latent in (1, 5)}
+    assert jobs == {f"activation={a},data.train_size=128,debug=quick,latent={k}" for a, k in wanted}
+    found = {(results_of(sweep / job)["activation"], results_of(sweep / job)["latent_dim"]) for job in jobs}
+    assert found == wanted
+    with (sweep / "summary.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {(row["activation"], int(row["latent_dim"])) for row in rows} == wanted
+    assert [float(row["val/mse mean"]) for row in rows] == sorted(float(row["val/mse mean"]) for row in rows)
+    table = done.stdout[done.stdout.index("Sweep of 6 jobs") :]
+    assert all(job in table for job in jobs)
+    assert done.stdout.rstrip().endswith("summary.csv")
+
+
+def test_a_failing_job_is_named_and_the_others_go_on(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("-m", "optimizer.betas=[0.9,9],[0.9,0.99]", "debug=quick", "data.train_size=128")
+    assert done.returncode == 1
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    failed = "data.train_size=128,debug=quick,optimizer.betas=0.9,9"
+    error = "optimizer or scheduler: Invalid beta parameter at index 1: 9"
+    named = done.stdout.index(f"job {failed} failed: {error}")
+    assert named < done.stdout.index("epoch 1/2"), "it is named only after the other job"
+    assert results_of(sweep / failed) == {"status": "failed", "error": error}
+    assert "Traceback" in (sweep / failed / "traceback.txt").read_text()
+    with (sweep / "summary.csv").open() as file:
+        assert [(row["status"], row["error"]) for row in csv.DictReader(file)] == [("completed", ""), ("failed", error)]
+    assert "failed: optimizer or" in done.stdout[done.stdout.index("Sweep of 2 jobs") :]
+
+
+@pytest.mark.parametrize("processes", [2])
+def test_processes_together_train_as_one_does(run_train: Run, tmp_path: Path, processes: int) -> None:
+    arguments = ("debug=quick", "activation=tanh", "noise.train=0.1", "logger=none")
+    assert run_train(*arguments).returncode == 0
+    done = run_train("-m", "trainer=ddp_cpu", f"trainer.devices={processes}", *arguments)  # a sweep of one, to see that it works
+    assert (done.returncode, done.stderr) == (0, "")
+    (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
+    (job,) = (path for path in sweep.iterdir() if path.is_dir())
+    alone, together = results_of(only_run(tmp_path)), results_of(job)
+    assert together["timing"]["steps"] == alone["timing"]["steps"]
+    for metric, summary in alone["metrics"].items():
+        assert together["metrics"][metric]["mean"] == pytest.approx(summary["mean"], rel=1e-4), metric
+
+
+def test_single_keys_and_all_choices_at_once(run_train: Run, tmp_path: Path) -> None:
+    done = run_train(
+        *("latent.dim=7", "optimizer.lr=3e-3", "trainer.max_epochs=2", "data.train_size=640", "data.val_size=100"),
+        *("noise=high", "scheduler=cosine", "optimizer=adamw", "data.fresh=true", "loss=huber", "model.latent_activation=false"),
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "gelu autoencoder 100→50→25→10→7→10→25→50→100" in done.stdout
+    record = results_of(only_run(tmp_path))
+    assert record["latent_dim"] == 7
+    assert "val/mse_noise_1.0" in record["metrics"]
+    assert "val/mse_noise_0.1" not in record["metrics"]
+    checkpoint = torch.load(only_run(tmp_path) / "checkpoints" / "last.ckpt", weights_only=True)
+    assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-8)  # the end of the cosine
+
+
+def test_no_references_no_logger_no_noise(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("debug=quick", "logger=none", "noise=none", "~callbacks.references", "~callbacks.figures")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert set(results_of(only_run(tmp_path))["metrics"]) == {"train/mse", "val/mse"}
+
+
+@pytest.mark.slow
+def test_tied_linear_autoencoder_finds_the_svds_subspace(run_train: Run, tmp_path: Path) -> None:
+    assert run_train("model=linear_tied", "latent=5", "scheduler=cosine", "logger=none").returncode == 0
+    run = only_run(tmp_path)
+    record = results_of(run)
+    assert record["activation"] == "identity"
+    assert record["metrics"]["train/mse"]["mean"] == pytest.approx(record["references"]["svd"]["train/mse"], rel=1e-3)
+    weight: Tensor = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.encoder.weight"][0]
+    source = SinusoidDataModule(data_settings(train_size=20_000), noise_settings(), 0, 1)
+    svd = SVD(5)
+    svd.fit(moments_of(source.training_signals()))
+    assert torch.rad2deg(principal_angles(weight.T, svd.basis)).max().item() < 1
+    torch.testing.assert_close(weight @ weight.T, torch.eye(5), atol=0.01, rtol=0)  # W Wᵀ = I at the optimum
+
+
+@pytest.mark.slow
+def test_deep_linear_autoencoder_comes_to_pca(run_train: Run, tmp_path: Path) -> None:
+    assert run_train("activation=identity", "latent=5", "logger=none").returncode == 0
+    record = results_of(only_run(tmp_path))
+    assert record["metrics"]["val/mse"]["mean"] == pytest.approx(record["references"]["pca"]["val/mse"], rel=0.02)
+
+
+@pytest.mark.slow
+def test_the_default_run_beats_the_svd_five_times(run_train: Run, tmp_path: Path) -> None:
+    assert run_train().returncode == 0
+    assert results_of(only_run(tmp_path))["metrics"]["val/mse/over_svd"]["mean"] < 1 / 5
