@@ -146,7 +146,9 @@ def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> N
     keys = ("activation", "latent_dim", "model", "seed", "replicas")
     hyperparameters = {key: record[key] for key in keys} | {"noise": noise, "train_noise": record["noise"]["train"]}
     means = {metric: summary["mean"] for metric, summary in record["metrics"].items()}
-    logger.log_hyperparams(hyperparameters, {metric: mean for metric, mean in means.items() if mean is not None})
+    # at the last step: TensorBoard drops what stands before a step that comes again
+    step = record["timing"]["steps"]
+    logger.log_hyperparams(hyperparameters, {metric: mean for metric, mean in means.items() if mean is not None}, step)
     logger.save()
 
 
