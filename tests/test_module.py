@@ -60,7 +60,7 @@ def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
     plain = nn.Sequential()
     for layer in [module for module in DeepAutoencoder(100, 5, [0], "tanh").modules() if isinstance(module, Linear)]:
         linear = nn.Linear(layer.weight.shape[2], layer.weight.shape[1])
-        linear.load_state_dict({"weight": layer.weight[0], "bias": layer.bias[0, 0]})
+        linear.load_state_dict({"weight": layer.weight[0], "bias": layer.bias[0]})
         plain.extend([linear, nn.Tanh()])
     plain = plain[:-1]
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)

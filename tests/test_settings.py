@@ -5,7 +5,7 @@ import pytest
 from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
-from wavecoder import autoencoder, commandline, module, settings, signals
+from wavecoder import autoencoder, backpropagation, commandline, settings, signals
 from wavecoder.settings import SettingError, from_config
 
 CONF = ROOT / "conf"
@@ -19,7 +19,7 @@ def checked(*overrides: str) -> settings.Settings:
 
 def test_names_are_those_the_library_knows() -> None:
     assert set(settings.FAMILIES) == set(signals.FAMILIES)
-    assert set(settings.LOSSES) == set(module._ELEMENTWISE_LOSSES)
+    assert set(settings.LOSSES) == set(backpropagation.LOSSES)
     for name in settings.ACTIVATIONS:
         autoencoder.activation(name, 0.1, 1)
     assert {path.stem for path in (CONF / "activation").iterdir()} == set(settings.ACTIVATIONS)

@@ -1,11 +1,17 @@
 """The networks: stacks of independent replicas of one autoencoder, trained at once.
 
-Every weight is `[replica, out, in]` and every activation `[replica, batch, feature]`; replica i is the network that the i-th seed
-would make on its own. Architecture: P. J. O. Câmara, "Autoencoders" (2024), sections 2 and 4.3.
+Every weight is `[replica, out, in]`; replica i is the network that the i-th seed would make on its own. Architecture:
+P. J. O. Câmara, "Autoencoders" (2024), sections 2 and 4.3.
+
+An autoencoder takes and gives signals as rows, `[replica, batch, time]`. Its layers work on columns, `[replica, feature, batch]`,
+as the paper writes it: products of small matrices are faster when their longest axis, the batch, is contiguous. Each layer has
+its part of the chain rule written out, `backward`: in networks this small autograd's bookkeeping would cost as much as the
+arithmetic (see backpropagation.py).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 
 import torch
@@ -15,8 +21,40 @@ from torch.nn import functional
 
 from wavecoder.signals import generator
 
+Inputs = Float[Tensor, "replica in batch"]
+Outputs = Float[Tensor, "replica out batch"]
 
-class Linear(nn.Module):
+aten = torch.ops.aten
+
+
+class Layer(nn.Module):
+    """One step of a network, `forward`, and of the chain rule, `backward`."""
+
+    def backward(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        """Write the gradients of the parameters, and give the gradient with respect to the input.
+
+        Args:
+            x: The input that `forward` was given.
+            y: The output that it gave.
+            gradient: The gradient of the loss with respect to that output.
+        """
+        self.write_gradients(x, gradient)
+        return self.input_gradient(x, y, gradient)
+
+    def write_gradients(self, x: Inputs, gradient: Outputs) -> None:
+        """The part of `backward` for the parameters; nothing for a layer without any."""
+
+    def input_gradient(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        """The part of `backward` for the input."""
+        raise NotImplementedError
+
+
+def _gradient_of(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None, "gradients are made by flatten_gradients()"
+    return parameter.grad
+
+
+class Linear(Layer):
     """Replicas of an affine layer `y = W x + b`, in one batched product.
 
     Initial values are those of `torch.nn.Linear`, uniform in ±1/√in, drawn for each replica from its own seed.
@@ -32,7 +70,7 @@ class Linear(nn.Module):
     def __init__(self, inputs: int, outputs: int, seeds: Sequence[int], name: str, bias: bool = True) -> None:
         super().__init__()
         weight = torch.empty(len(seeds), outputs, inputs)
-        offset = torch.empty(len(seeds), 1, outputs)
+        offset = torch.empty(len(seeds), outputs)
         bound = 1 / math.sqrt(inputs)
         for replica, seed in enumerate(seeds):
             source = generator("cpu", seed, "weights", name)
@@ -41,26 +79,90 @@ class Linear(nn.Module):
         self.weight = nn.Parameter(weight)
         self.bias = nn.Parameter(offset) if bias else None
 
-    def forward(self, x: Float[Tensor, "replica batch in"]) -> Float[Tensor, "replica batch out"]:
+        self.kept_gradient = 0  # 1: add to the weight's gradient, because a layer that shares the weight has written its part
+
+    def forward(self, x: Inputs) -> Outputs:
         if self.bias is None:
-            return torch.bmm(x, self.weight.mT)
-        return torch.baddbmm(self.bias, x, self.weight.mT)
+            return torch.bmm(self.weight, x)
+        return torch.baddbmm(self.bias.unsqueeze(-1), self.weight, x)
+
+    def write_gradients(self, x: Inputs, gradient: Outputs) -> None:
+        _gradient_of(self.weight).baddbmm_(gradient, x.mT, beta=self.kept_gradient)
+        if self.bias is not None:
+            torch.sum(gradient, 2, out=_gradient_of(self.bias))
+
+    def input_gradient(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        return torch.bmm(self.weight.mT, gradient)
 
 
-class PReLU(nn.Module):
+class TransposedLinear(Layer):
+    """The decoder of the tied autoencoder, `y = Wᵀ z (+ c)`, with the encoder's matrix W.
+
+    Args:
+        encoder: The layer whose matrix is shared.
+        bias: Whether there is an offset c, at first 0.
+    """
+
+    def __init__(self, encoder: Linear, bias: bool) -> None:
+        super().__init__()
+        encoder.kept_gradient = 1
+        self.weight = encoder.weight
+        replicas, _, samples = self.weight.shape
+        self.bias = nn.Parameter(torch.zeros(replicas, samples)) if bias else None
+
+    def forward(self, x: Inputs) -> Outputs:
+        if self.bias is None:
+            return torch.bmm(self.weight.mT, x)
+        return torch.baddbmm(self.bias.unsqueeze(-1), self.weight.mT, x)
+
+    def write_gradients(self, x: Inputs, gradient: Outputs) -> None:
+        torch.bmm(x, gradient.mT, out=_gradient_of(self.weight))
+        if self.bias is not None:
+            torch.sum(gradient, 2, out=_gradient_of(self.bias))
+
+    def input_gradient(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        return torch.bmm(self.weight, gradient)
+
+
+class Activation(Layer):
+    """An activation without parameters.
+
+    Args:
+        function: The function, element by element.
+        derivative: The gradient with respect to its input from (input, output, gradient with respect to its output).
+    """
+
+    def __init__(self, function: Callable[[Tensor], Tensor], derivative: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function = function
+        self.derivative = derivative
+
+    def forward(self, x: Inputs) -> Outputs:
+        return self.function(x)
+
+    def input_gradient(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        return self.derivative(x, y, gradient)
+
+
+class PReLU(Layer):
     """`max(0, x) + a · min(0, x)` with one learned slope a for each replica (paper, table 1)."""
 
     def __init__(self, replicas: int, slope: float) -> None:
         super().__init__()
         self.slope = nn.Parameter(torch.full((replicas,), slope))
 
-    def forward(self, x: Float[Tensor, "replica batch feature"]) -> Float[Tensor, "replica batch feature"]:
-        # prelu takes one slope per channel, and channels are its second axis
-        return functional.prelu(x.unsqueeze(0), self.slope).squeeze(0)
+    def forward(self, x: Inputs) -> Outputs:
+        return torch.where(x > 0, x, self.slope[:, None, None] * x)
+
+    def write_gradients(self, x: Inputs, gradient: Outputs) -> None:
+        torch.sum(x.clamp(max=0) * gradient, (1, 2), out=_gradient_of(self.slope))
+
+    def input_gradient(self, x: Inputs, y: Outputs, gradient: Outputs) -> Inputs:
+        return torch.where(x > 0, gradient, self.slope[:, None, None] * gradient)
 
 
-def activation(name: str, slope: float | None, replicas: int) -> nn.Module:
-    """One of the paper's seven activation functions (table 1).
+def activation(name: str, slope: float | None, replicas: int) -> Layer | None:
+    """One of the paper's seven activation functions (table 1); None for identity, which needs no layer.
 
     Args:
         name: identity, relu, sigmoid, tanh, leaky_relu, prelu or gelu (exact, with the Gaussian distribution function).
@@ -70,23 +172,49 @@ def activation(name: str, slope: float | None, replicas: int) -> nn.Module:
     Raises:
         ValueError: There is no such activation, or it needs a slope and none is given.
     """
-    plain: dict[str, type[nn.Module]] = {
-        "identity": nn.Identity,
-        "relu": nn.ReLU,
-        "sigmoid": nn.Sigmoid,
-        "tanh": nn.Tanh,
-        "gelu": nn.GELU,
-    }
-    if name in plain:
-        return plain[name]()
-    if name not in ("leaky_relu", "prelu"):
-        raise ValueError(f"no activation is called {name!r}")
-    if slope is None:
-        raise ValueError(f"{name} needs a slope")
-    return nn.LeakyReLU(slope) if name == "leaky_relu" else PReLU(replicas, slope)
+    match name:
+        case "identity":
+            return None
+        case "relu":
+            return Activation(torch.relu, lambda x, y, gradient: aten.threshold_backward(gradient, y, 0))
+        case "sigmoid":
+            return Activation(torch.sigmoid, lambda x, y, gradient: aten.sigmoid_backward(gradient, y))
+        case "tanh":
+            return Activation(torch.tanh, lambda x, y, gradient: aten.tanh_backward(gradient, y))
+        case "gelu":
+            return Activation(functional.gelu, lambda x, y, gradient: aten.gelu_backward(gradient, x))
+        case "leaky_relu" | "prelu":
+            if slope is None:
+                raise ValueError(f"{name} needs a slope")
+            if name == "prelu":
+                return PReLU(replicas, slope)
+            leaky = partial(functional.leaky_relu, negative_slope=slope)
+            return Activation(leaky, lambda x, y, gradient: aten.leaky_relu_backward(gradient, x, slope, False))
+    raise ValueError(f"no activation is called {name!r}")
 
 
-class DeepAutoencoder(nn.Module):
+class Autoencoder(nn.Module):
+    """A stack of autoencoders: an encoder and a decoder, each a sequence of layers."""
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
+    def encode(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch latent"]:
+        return self.encoder(x.mT).mT
+
+    def decode(self, z: Float[Tensor, "replica batch latent"]) -> Float[Tensor, "replica batch time"]:
+        return self.decoder(z.mT).mT
+
+    def forward(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch time"]:
+        return self.decode(self.encode(x))
+
+    @property
+    def layers(self) -> list[Layer]:
+        """All layers from the input to the output."""
+        return [*self.encoder, *self.decoder]
+
+
+class DeepAutoencoder(Autoencoder):
     """Fully connected autoencoder, the decoder mirroring the encoder (paper 4.3).
 
     With the paper's widths the encoder is 100→50→25→10→5→1 for a latent of 1 and 100→50→25→10→5 for a latent of 5. In
@@ -120,15 +248,6 @@ class DeepAutoencoder(nn.Module):
         self.encoder = _layers("encoder", sizes, seeds, activation, slope, bias, activate_last=latent_activation)
         self.decoder = _layers("decoder", sizes[::-1], seeds, activation, slope, bias, activate_last=False)
 
-    def encode(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch latent"]:
-        return self.encoder(x)
-
-    def decode(self, z: Float[Tensor, "replica batch latent"]) -> Float[Tensor, "replica batch time"]:
-        return self.decoder(z)
-
-    def forward(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch time"]:
-        return self.decode(self.encode(x))
-
 
 def _layers(
     name: str, sizes: Sequence[int], seeds: Sequence[int], function: str, slope: float | None, bias: bool, activate_last: bool
@@ -136,12 +255,13 @@ def _layers(
     layers: list[nn.Module] = []
     for depth, (inputs, outputs) in enumerate(pairwise(sizes)):
         layers.append(Linear(inputs, outputs, seeds, f"{name}.{depth}", bias))
-        if activate_last or depth < len(sizes) - 2:
-            layers.append(activation(function, slope, len(seeds)))
+        nonlinear = activation(function, slope, len(seeds))
+        if nonlinear is not None and (activate_last or depth < len(sizes) - 2):
+            layers.append(nonlinear)
     return nn.Sequential(*layers)
 
 
-class TiedLinearAutoencoder(nn.Module):
+class TiedLinearAutoencoder(Autoencoder):
     """Linear autoencoder with one matrix for both directions, `z = W x`, `x' = Wᵀ z` (paper 2).
 
     At the optimum the rows of W span the first left singular vectors of the training signals (Bourlard & Kamp 1988;
@@ -156,16 +276,6 @@ class TiedLinearAutoencoder(nn.Module):
 
     def __init__(self, samples: int, latent: int, seeds: Sequence[int], bias: bool = False) -> None:
         super().__init__()
-        self.encoder = Linear(samples, latent, seeds, "encoder.0", bias)
-        self.offset = nn.Parameter(torch.zeros(len(seeds), 1, samples)) if bias else None
-
-    def encode(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch latent"]:
-        return self.encoder(x)
-
-    def decode(self, z: Float[Tensor, "replica batch latent"]) -> Float[Tensor, "replica batch time"]:
-        if self.offset is None:
-            return torch.bmm(z, self.encoder.weight)
-        return torch.baddbmm(self.offset, z, self.encoder.weight)
-
-    def forward(self, x: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch time"]:
-        return self.decode(self.encode(x))
+        encoder = Linear(samples, latent, seeds, "encoder.0", bias)
+        self.encoder = nn.Sequential(encoder)
+        self.decoder = nn.Sequential(TransposedLinear(encoder, bias))

@@ -18,7 +18,7 @@ from wavecoder.settings import DataSettings, NoiseSettings
 from wavecoder.signals import Waves, generator
 
 _CHUNK_VALUES = 4_000_000  # 16 MB of samples in a chunk, so that many replicas do not cost much memory
-_EVALUATION_BATCH = 1_000
+_EVALUATION_ROWS = 4_096  # signals times replicas in an evaluation batch: what the processor's caches hold
 
 
 class TrainingChunk(NamedTuple):
@@ -48,6 +48,7 @@ class SinusoidDataModule(L.LightningDataModule):
         self.seeds = range(seed, seed + replicas)
         self.steps_per_epoch = data.train_size // data.batch_size  # a last, smaller batch is left out
         per_step = replicas * data.batch_size * data.samples
+        self.evaluation_batch = max(64, _EVALUATION_ROWS // replicas)
         self.steps_per_chunk = max(1, min(data.steps_per_chunk, _CHUNK_VALUES // per_step))
 
     @property
@@ -65,15 +66,15 @@ class SinusoidDataModule(L.LightningDataModule):
     def val_dataloader(self) -> "EvaluationBatches":
         """Validation signals, clean and at every noise level, and the noisy copies of the test sine."""
         clean = self._draw(self.data.val_size, "validation signals").at(self.times)
-        batches = list(_split("val/mse", clean, clean))
+        batches = list(self._split("val/mse", clean, clean))
         for level in self.noise.levels:
             noisy = signals.add_noise(clean, level, self._generator("validation noise", level))
-            batches += _split(f"val/mse_noise_{level}", noisy, clean)
+            batches += self._split(f"val/mse_noise_{level}", noisy, clean)
         return EvaluationBatches(batches, [self.noisy_sine(level) for level in self.noise.levels])
 
     def test_dataloader(self) -> "EvaluationBatches":
         """What the validation has, and all the training signals."""
-        training = (batch for part in self.training_signals() for batch in _split("train/mse", part, part))
+        training = (batch for part in self.training_signals() for batch in self._split("train/mse", part, part))
         return EvaluationBatches(training, self.val_dataloader())
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
@@ -91,6 +92,12 @@ class SinusoidDataModule(L.LightningDataModule):
         noisy = signals.add_noise(sine, level, self._generator("sine noise", level))
         return EvaluationBatch(f"sine/mse_noise_{level}", f"sine/mean_mse_noise_{level}", noisy, sine)
 
+    def _split(
+        self, metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
+    ) -> Iterator[EvaluationBatch]:
+        for pair in zip(inputs.split(self.evaluation_batch), targets.split(self.evaluation_batch), strict=True):
+            yield EvaluationBatch(metric, None, *pair)
+
     def _draw(self, count: int, purpose: str) -> Waves:
         return signals.sample(count, self.data.families, self.data.sigma, self._generator(purpose))
 
@@ -106,11 +113,6 @@ class EvaluationBatches:
 
     def __iter__(self) -> Iterator[EvaluationBatch]:
         return chain.from_iterable(self._parts)
-
-
-def _split(metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]) -> Iterator[EvaluationBatch]:
-    for pair in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
-        yield EvaluationBatch(metric, None, *pair)
 
 
 class TrainingChunks:
@@ -141,8 +143,8 @@ class TrainingChunks:
                 for seed, batch in zip(source.seeds, replicas, strict=True):
                     key = generator(source.device, seed, "training noise", epoch, step)
                     # drawn for the whole batch, so that it does not depend on how many processes share it
-                    noise = torch.randn(source.data.batch_size, source.data.samples, generator=key, device=source.device)
-                    batch.add_(noise[rank::processes], alpha=source.noise.train)
+                    noise = torch.randn(source.data.samples, source.data.batch_size, generator=key, device=source.device)
+                    batch.add_(noise[:, rank::processes].mT, alpha=source.noise.train)
             yield TrainingChunk(inputs, targets)
 
     def _epoch(self, epoch: int) -> Waves:

@@ -7,26 +7,21 @@ import lightning as L
 import torch
 from jaxtyping import Float
 from lightning.pytorch.core.optimizer import LightningOptimizer
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
+from wavecoder.autoencoder import Autoencoder
+from wavecoder.backpropagation import flatten_gradients, flatten_parameters, loss_and_gradients
 from wavecoder.datamodule import TrainingChunk
 from wavecoder.errors import ErrorMeter, EvaluationBatch
-
-_ELEMENTWISE_LOSSES: dict[str, Callable[..., Tensor]] = {
-    "mse": functional.mse_loss,
-    "l1": functional.l1_loss,
-    "huber": functional.huber_loss,
-}
 
 
 class AutoencoderModule(L.LightningModule):
     """Trains and measures a stack of autoencoders.
 
-    The loss is summed over replicas, so each gets the gradient of its own loss alone, and the optimiser must work element by
-    element (SGD, Adam and their kin do), so no update depends on another replica.
+    Each replica has the gradient of its own loss alone, and the optimiser must work element by element (SGD, Adam and their kin
+    do), so no update depends on another replica. It is given all parameters as one tensor.
 
     Optimisation is manual in Lightning's sense: one training step runs the optimiser steps of a whole chunk, and Lightning's
     hooks are paid once for all of them. `global_step` still counts optimiser steps.
@@ -34,13 +29,13 @@ class AutoencoderModule(L.LightningModule):
     Args:
         network: A stack from `wavecoder.autoencoder`.
         loss: mse, l1 or huber, each a mean over the samples of a batch.
-        make_optimizer: Makes the optimiser from the parameters.
+        make_optimizer: Makes the optimiser from a list of parameters.
         make_scheduler: Makes the schedule of the learning rate, stepped after every optimiser step; None keeps the rate.
     """
 
     def __init__(
         self,
-        network: nn.Module,
+        network: Autoencoder,
         loss: str,
         make_optimizer: Callable[..., Optimizer],
         make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
@@ -48,7 +43,7 @@ class AutoencoderModule(L.LightningModule):
         super().__init__()
         self.automatic_optimization = False
         self.network = network
-        self.elementwise_loss = _ELEMENTWISE_LOSSES[loss]
+        self.loss = loss
         self.make_optimizer = make_optimizer
         self.make_scheduler = make_scheduler
         self.meter = ErrorMeter()
@@ -63,23 +58,30 @@ class AutoencoderModule(L.LightningModule):
         return self.network(signals.expand(replicas, -1, -1))
 
     def configure_optimizers(self) -> Optimizer | tuple[list[Optimizer], list[LRScheduler]]:
-        optimizer = self.make_optimizer(self.parameters())
+        # Lightning calls this when the network is on its device
+        optimizer = self.make_optimizer([flatten_parameters(self.network)])
         if self.make_scheduler is None:
             return optimizer
         return [optimizer], [self.make_scheduler(optimizer)]
 
+    def on_train_start(self) -> None:
+        optimizer = cast(LightningOptimizer, self.optimizers())
+        self.gradient = flatten_gradients(self.network, optimizer.param_groups[0]["params"][0])
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients, which Lightning would release before a validation: they are parts of the optimiser's."""
+
     def training_step(self, chunk: TrainingChunk, batch_idx: int) -> None:
         optimizer = cast(LightningOptimizer, self.optimizers())
         scheduler = cast(LRScheduler | None, self.lr_schedulers())
+        batch = chunk.inputs.shape[2] * self.trainer.world_size
         losses = []
-        for inputs, targets in zip(chunk.inputs, chunk.targets, strict=True):
-            loss = self.elementwise_loss(self.network(inputs), targets, reduction="none").mean((1, 2))
-            optimizer.zero_grad()
-            self.manual_backward(loss.sum())
+        for inputs, targets in zip(chunk.inputs.unbind(), chunk.targets.unbind(), strict=True):
+            losses.append(loss_and_gradients(self.network, inputs, targets, self.loss, batch))
+            self.trainer.strategy.reduce(self.gradient, reduce_op="sum")  # of all processes; in place
             optimizer.step()
             if scheduler is not None:
                 scheduler.step()
-            losses.append(loss.detach())
         self.losses.append(torch.stack(losses))
 
     def on_train_epoch_end(self) -> None:

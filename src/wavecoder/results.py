@@ -13,6 +13,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from omegaconf import DictConfig, OmegaConf
 from rich.table import Table
 
 RESULTS = "results.json"
@@ -37,9 +38,13 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def fingerprint(config: Mapping[str, Any]) -> str:
+def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers."""
-    kept = {key: value for key, value in config.items() if key not in ("callbacks", "logger")}
+    kept = {
+        str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in config.items()
+        if key not in ("callbacks", "logger", "output_dir")
+    }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -138,6 +138,7 @@ class Settings:
 
     seed: int = MISSING
     replicas: int = MISSING
+    output_dir: str = MISSING
     loss: str = MISSING
     activation: ActivationSettings = MISSING
     latent: LatentSettings = MISSING
@@ -194,7 +195,7 @@ def from_config(config: DictConfig) -> Settings:
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
-        plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
+        plain.callbacks, plain.logger, plain.scheduler, plain.output_dir = {}, {}, {}, ""
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
     return settings

@@ -40,9 +40,12 @@ class Waves(NamedTuple):
     phase: Float[Tensor, "*signals"]
 
     def at(self, times: Float[Tensor, " time"]) -> Float[Tensor, "*signals time"]:
-        """Evaluate every signal on a time grid: one sine per sample."""
-        angles = torch.addcmul(self.phase.unsqueeze(-1), self.frequency.unsqueeze(-1), times)
-        return angles.sin_().mul_(self.amplitude.unsqueeze(-1))
+        """Evaluate every signal on a time grid: one sine per sample.
+
+        In memory the last axis of signals runs fastest, as the networks like it (see autoencoder.py).
+        """
+        angles = torch.addcmul(self.phase.unsqueeze(-2), self.frequency.unsqueeze(-2), times.unsqueeze(-1))
+        return angles.sin_().mul_(self.amplitude.unsqueeze(-2)).mT
 
     def take(self, index: Int[Tensor, "*picked"]) -> "Waves":
         """Pick signals from a one-dimensional set by their positions, giving the shape of `index`."""

@@ -6,6 +6,7 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,10 +20,9 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
-from torch import nn
 
 from wavecoder import results
-from wavecoder.autoencoder import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.autoencoder import Autoencoder, DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.callbacks.references import find_references
 from wavecoder.datamodule import SinusoidDataModule
 from wavecoder.module import AutoencoderModule
@@ -33,6 +33,41 @@ log = logging.getLogger(__name__)
 _FUSED_DEVICES = ("cpu", "cuda", "xpu")
 
 
+@dataclass
+class Run:
+    """What a configuration becomes, before anything is trained."""
+
+    settings: Settings
+    datamodule: SinusoidDataModule
+    module: AutoencoderModule
+    trainer: L.Trainer
+
+
+def build(config: DictConfig) -> Run:
+    """Make the objects that a configuration describes.
+
+    Args:
+        config: The composed configuration, see conf/train.yaml.
+
+    Raises:
+        SettingError: Something cannot be made from the configuration.
+    """
+    settings = from_config(config)
+    _quieten_libraries()
+    datamodule = SinusoidDataModule(settings.data, settings.noise, settings.seed, settings.replicas)
+    network = build_network(settings, datamodule.seeds)
+    with _blaming("callbacks"):
+        callbacks: list[L.Callback] = list(instantiate(config.callbacks).values())
+    with _blaming("logger"):
+        logger: Logger | bool = instantiate(config.logger) if config.logger.get("_target_") else False
+    with _blaming("trainer"):
+        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=config.output_dir)
+    with _blaming("optimizer or scheduler"):
+        module = AutoencoderModule(network, settings.loss, *_optimisation(config, datamodule))
+        module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
+    return Run(settings, datamodule, module, trainer)
+
+
 def train(config: DictConfig) -> float:
     """Run one configuration: train, measure, write `results.json`, print the closing table.
 
@@ -40,42 +75,40 @@ def train(config: DictConfig) -> float:
         config: The composed configuration, see conf/train.yaml.
 
     Returns:
-        The mean over replicas of the final `val/mse`.
+        The mean over replicas of the final `val/mse`; NaN if one diverged.
 
     Raises:
-        SettingError: Something cannot be built from the configuration; no training has started.
+        SettingError: Something cannot be made from the configuration; no training has started.
     """
-    settings = from_config(config)
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    _quieten_libraries()
-    datamodule = SinusoidDataModule(settings.data, settings.noise, settings.seed, settings.replicas)
-    network = build_network(settings, datamodule.seeds)
-    with _blaming("callbacks"):
-        callbacks: list[L.Callback] = list(instantiate(config.callbacks).values())
-    with _blaming("logger"):
-        logger: Logger | None = instantiate(config.logger) if config.logger.get("_target_") else None
-    with _blaming("trainer"):
-        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=str(folder))
-    with _blaming("optimizer or scheduler"):
-        module = AutoencoderModule(network, settings.loss, *_optimisation(config, datamodule))
-        module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
-
+    run = build(config)
+    trainer = run.trainer
     if trainer.is_global_zero:
-        log.info("%s on %s", describe(settings, network), trainer.strategy.root_device)
+        log.info("%s on %s", describe(run), trainer.strategy.root_device)
     started = time.perf_counter()
-    trainer.fit(module, datamodule)
+    trainer.fit(run.module, run.datamodule)
     seconds = time.perf_counter() - started
     steps = trainer.global_step
-    trainer.test(module, datamodule, verbose=False)
+    trainer.test(run.module, run.datamodule, verbose=False)
 
-    errors = {metric: values.tolist() for metric, values in module.meter.compute().items()}
+    record = _record(run, config, steps, seconds)
+    if trainer.is_global_zero:
+        if isinstance(trainer.logger, TensorBoardLogger):
+            _log_hyperparameters(trainer.logger, record)
+        results.write_results(Path(config.output_dir), record)
+        _report(record, Path(config.output_dir))
+    error = record["metrics"]["val/mse"]["mean"]
+    return float("nan") if error is None else error
+
+
+def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[str, Any]:
+    """What `results.json` holds of a completed run."""
+    errors = {metric: values.tolist() for metric, values in run.module.meter.compute().items()}
     references: dict[str, dict[str, float]] = {}
-    if (callback := find_references(trainer)) is not None:
+    if (callback := find_references(run.trainer)) is not None:
         references = callback.errors
-        errors |= {metric: ratio.tolist() for metric, ratio in callback.ratios(module).items()}
-    plain = OmegaConf.to_container(config, resolve=True)
-    assert isinstance(plain, dict)
-    record: dict[str, Any] = {
+        errors |= {metric: ratio.tolist() for metric, ratio in callback.ratios(run.module).items()}
+    settings = run.settings
+    return {
         "status": "completed",
         "activation": settings.activation.name,
         "latent_dim": settings.latent.dim,
@@ -91,18 +124,11 @@ def train(config: DictConfig) -> float:
             "signals_per_second": steps * settings.data.batch_size * settings.replicas / seconds,
         },
         "versions": results.versions(),
-        "config_fingerprint": results.fingerprint({str(key): value for key, value in plain.items()}),
+        "config_fingerprint": results.fingerprint(config),
     }
-    if trainer.is_global_zero:
-        if isinstance(logger, TensorBoardLogger):
-            _log_hyperparameters(logger, record)
-        results.write_results(folder, record)
-        _report(record, folder)
-    error = record["metrics"]["val/mse"]["mean"]
-    return float("nan") if error is None else error
 
 
-def build_network(settings: Settings, seeds: range) -> nn.Module:
+def build_network(settings: Settings, seeds: range) -> Autoencoder:
     """The stack of networks that the settings ask for, on the CPU."""
     samples, latent, model = settings.data.samples, settings.latent.dim, settings.model
     if model.name == "linear_tied":
@@ -111,9 +137,10 @@ def build_network(settings: Settings, seeds: range) -> nn.Module:
     return DeepAutoencoder(samples, latent, seeds, activation, slope, model.widths, model.bias, model.latent_activation)
 
 
-def describe(settings: Settings, network: nn.Module) -> str:
-    """One line about the networks: what they are, how large, how many."""
-    weights = sum(parameter.numel() for parameter in network.parameters()) // settings.replicas
+def describe(run: Run) -> str:
+    """One line about the networks of a run: what they are, how large, how many."""
+    settings = run.settings
+    weights = sum(parameter.numel() for parameter in run.module.network.parameters()) // settings.replicas
     widths = [width for width in settings.model.widths if width > settings.latent.dim]
     layers = "→".join(map(str, [settings.data.samples, *widths, settings.latent.dim, *widths[::-1], settings.data.samples]))
     stack = "1 replica" if settings.replicas == 1 else f"{settings.replicas} replicas"
@@ -154,7 +181,7 @@ def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> N
 
 def _report(record: dict[str, Any], folder: Path) -> None:
     log.info(results.closing_line(record))
-    if HydraConfig.get().mode == RunMode.MULTIRUN:
+    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # the sweep ends with one table of all its jobs
     console = Console()
     if not console.is_terminal:
