@@ -66,8 +66,8 @@ def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
     optimizer = torch.optim.Adam(plain.parameters(), lr=1e-3)
     theirs = []
     for chunk in source.train_dataloader():
-        for batch in chunk.inputs[:, 0]:
-            loss = nn.functional.mse_loss(plain(batch), batch)
+        for inputs, _ in chunk:
+            loss = nn.functional.mse_loss(plain(inputs[0]), inputs[0])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -101,7 +101,7 @@ def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
 def test_losses_are_means_over_samples(tmp_path: Path, loss: str, plain: nn.Module) -> None:
     _, losses, _ = fit(tmp_path, 0, 2, loss=loss, epochs=1)
     source = SinusoidDataModule(data_settings(), noise_settings(), 0, 2)
-    first = next(iter(source.train_dataloader())).inputs[0]
+    first, _ = next(iter(next(iter(source.train_dataloader()))))
     outputs = DeepAutoencoder(100, 5, source.seeds, "tanh")(first)
     expected = torch.stack([plain(outputs[i], first[i]) for i in range(2)]).detach()
     torch.testing.assert_close(losses[0], expected)

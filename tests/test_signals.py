@@ -56,6 +56,16 @@ def test_sampled_signals_have_the_population_moments() -> None:
     assert drawn.square().mean().item() == pytest.approx(0.624527, rel=0.005)
 
 
+@pytest.mark.parametrize("count", [1, 7, 5000])
+def test_stratified_signals_are_spread_evenly(count: int) -> None:
+    drawn = signals.stratified_sample(count, ["sin", "sin*cos"], 2.25, generator("cpu", count))
+    assert drawn.amplitude.shape == (count,)
+    for amplitude, multiple in ((1.0, 1), (0.5, 2)):
+        r = (drawn.frequency[drawn.amplitude == amplitude] / multiple / 2.25).double().sort().values
+        ranks = torch.special.ndtr(r) * len(r)
+        assert torch.equal(ranks.floor(), torch.arange(len(r), dtype=torch.float64)), "a stretch has none or two"
+
+
 def test_families_are_equally_likely_and_restricted_to_those_asked_for() -> None:
     drawn = signals.sample(50_000, ["sin", "sin*cos"], 1.0, generator("cpu", 1))
     share = (drawn.amplitude == 0.5).float().mean().item()

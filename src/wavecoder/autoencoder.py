@@ -36,7 +36,7 @@ class Layer(nn.Module):
         Args:
             x: The input that `forward` was given.
             y: The output that it gave.
-            gradient: The gradient of the loss with respect to that output.
+            gradient: The gradient of the loss with respect to that output; it may be overwritten.
         """
         self.write_gradients(x, gradient)
         return self.input_gradient(x, y, gradient)
@@ -161,6 +161,11 @@ class PReLU(Layer):
         return torch.where(x > 0, gradient, self.slope[:, None, None] * gradient)
 
 
+def _tanh(x: Tensor) -> Tensor:
+    """tanh x = 2 σ(2x) − 1, exact to 2e-7: on CPUs PyTorch's logistic function takes a third of the time of its tanh."""
+    return torch.tanh(x) if x.is_cuda else torch.rsub(torch.sigmoid(x + x), -1, alpha=-2)
+
+
 def activation(name: str, slope: float | None, replicas: int) -> Layer | None:
     """One of the paper's seven activation functions (table 1); None for identity, which needs no layer.
 
@@ -176,20 +181,28 @@ def activation(name: str, slope: float | None, replicas: int) -> Layer | None:
         case "identity":
             return None
         case "relu":
-            return Activation(torch.relu, lambda x, y, gradient: aten.threshold_backward(gradient, y, 0))
+            return Activation(
+                torch.relu, lambda x, y, gradient: aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
+            )
         case "sigmoid":
-            return Activation(torch.sigmoid, lambda x, y, gradient: aten.sigmoid_backward(gradient, y))
+            return Activation(
+                torch.sigmoid, lambda x, y, gradient: aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)
+            )
         case "tanh":
-            return Activation(torch.tanh, lambda x, y, gradient: aten.tanh_backward(gradient, y))
+            return Activation(_tanh, lambda x, y, gradient: aten.tanh_backward.grad_input(gradient, y, grad_input=gradient))
         case "gelu":
-            return Activation(functional.gelu, lambda x, y, gradient: aten.gelu_backward(gradient, x))
+            return Activation(
+                functional.gelu, lambda x, y, gradient: aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
+            )
         case "leaky_relu" | "prelu":
             if slope is None:
                 raise ValueError(f"{name} needs a slope")
             if name == "prelu":
                 return PReLU(replicas, slope)
             leaky = partial(functional.leaky_relu, negative_slope=slope)
-            return Activation(leaky, lambda x, y, gradient: aten.leaky_relu_backward(gradient, x, slope, False))
+            return Activation(
+                leaky, lambda x, y, gradient: aten.leaky_relu_backward.grad_input(gradient, x, slope, False, grad_input=gradient)
+            )
     raise ValueError(f"no activation is called {name!r}")
 
 

@@ -18,7 +18,8 @@ Signals = Float[Tensor, "replica batch time"]
 
 
 def _mse(errors: Tensor, scale: float) -> tuple[Tensor, Tensor]:
-    return errors.square().mean((1, 2)), errors.mul_(2 * scale)
+    losses = torch.linalg.vector_norm(errors, dim=(1, 2)).square_().div_(errors[0].numel())
+    return losses, errors.mul_(2 * scale)
 
 
 def _l1(errors: Tensor, scale: float) -> tuple[Tensor, Tensor]:

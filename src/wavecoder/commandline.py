@@ -8,7 +8,7 @@ import os
 import re
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
@@ -25,6 +25,7 @@ from wavecoder.settings import SettingError, Settings
 
 CONF = Path(__file__).parents[2] / "conf"
 BAD_INPUT = 2  # exit status
+_OPTIONAL_GROUPS = ("experiment", "debug")  # null chooses nothing of them
 _WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
 _LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
 
@@ -37,14 +38,16 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
         config_name: The main configuration file in `conf/`.
     """
     register()
-    sys.argv[1:] = [quote_whole_numbers(argument) for argument in sys.argv[1:]]
     if not wants_traceback():
         # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
         os.environ["HYDRA_FULL_ERROR"] = "1"
         os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
     try:
+        sys.argv[1:] = [quote_whole_numbers(argument) for argument in sys.argv[1:]]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name=config_name)(job)()
-    except (SettingError, HydraException, OmegaConfBaseException) as error:
+    except Exception as error:
+        if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise  # a job went wrong, which is no matter of what was typed
         refuse(error)
 
 
@@ -72,12 +75,11 @@ def explain(error: Exception) -> str:
     """One line for an error in what the user gave: what is wrong, the value, what is allowed."""
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        options = sorted(error.options, key=lambda name: (name.isdigit() and int(name), name))
-        return f"{group}={option}: no such option; there are {', '.join(options)}"
+        return f"{group}={option}: no such option; there are {', '.join(_natural(error.options))}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
     if str(error).startswith("Ambiguous value"):
-        argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ")[1:-1]
+        argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ").replace("'", "")
         return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
@@ -88,19 +90,31 @@ def explain(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
+def _natural(names: Iterable[str]) -> list[str]:
+    return sorted(names, key=lambda name: (name.isdigit() and int(name), name))
+
+
 def quote_whole_numbers(argument: str) -> str:
     """Quote the whole numbers in a choice among a group's options: `latent=1,5` becomes `latent='1','5'`.
 
     Hydra reads `1` as a number and then refuses it as the name of an option. Other arguments are returned as they are.
+
+    Raises:
+        SettingError: The value can name no option of the group.
     """
     try:
         override = OverridesParser.create().parse_override(argument)
     except HydraException:
         return argument  # an option like -m, or a mistake that Hydra will name
-    if override.is_delete() or not (CONF / override.key_or_group).is_dir():
+    group = CONF / override.key_or_group
+    if override.is_delete() or not group.is_dir():
         return argument
     key, _, choices = argument.partition("=")
     value = override.value()
+    nothing = value is None and group.name not in _OPTIONAL_GROUPS
+    if nothing or isinstance(value, float | bool | list | dict) or (isinstance(value, int) and value < 0):
+        options = ", ".join(_natural(file.stem for file in group.glob("*.yaml")))
+        raise SettingError(f"{argument}: must be the name of an option; there are {options}")
     if isinstance(value, RangeSweep):
         choices = ",".join(map(str, value.range()))
         if value.shuffle:
@@ -111,10 +125,12 @@ def quote_whole_numbers(argument: str) -> str:
 def folder_name(overrides: str) -> str:
     """The name of a sweep job's folder: its overrides, readable, and the same for the same overrides.
 
-    Quotes and brackets are left out, characters that need care in a path are replaced, and a name too long ends in a hash.
+    Quotes are left out and characters that need care in a path are replaced. A name that is too long, or that other overrides
+    could come to as well, ends in a hash.
     """
-    name = re.sub(r"['\"\[\](){}]", "", overrides)
-    name = re.sub(r"[^\w=,.+-]+", "-", name).strip("-.") or "default"
-    if len(name) > _LONGEST_NAME:
+    unquoted = re.sub(r"['\"]", "", overrides) or "default"
+    name = re.sub(r"[\[\](){}]", "", unquoted)
+    name = re.sub(r"[^\w=,.+-]+", "-", name).strip("-.")
+    if name != unquoted or len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     return name

@@ -1,11 +1,10 @@
 """Signals made on the fly, on the device that trains: no files, no worker processes.
 
-Lightning's batch is here a *chunk*: the batches of several optimiser steps, made by one evaluation of the sine.
+Lightning's batch is here a *chunk*: the batches of several optimiser steps.
 """
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
-from typing import NamedTuple
 
 import lightning as L
 import torch
@@ -17,15 +16,38 @@ from wavecoder.errors import EvaluationBatch
 from wavecoder.settings import DataSettings, NoiseSettings
 from wavecoder.signals import Waves, generator
 
-_CHUNK_VALUES = 4_000_000  # 16 MB of samples in a chunk, so that many replicas do not cost much memory
+Signals = Float[Tensor, "replica batch time"]
+
+_BLOCK_VALUES = 250_000  # samples made by one evaluation of the sine: a megabyte, so that they stay in the caches until used
 _EVALUATION_ROWS = 4_096  # signals times replicas in an evaluation batch: what the processor's caches hold
 
 
-class TrainingChunk(NamedTuple):
-    """The batches of consecutive optimiser steps; without training noise the two tensors are one."""
+class TrainingChunk:
+    """The batches of consecutive optimiser steps, made one after another while they are used.
 
-    inputs: Float[Tensor, "step replica batch time"]
-    targets: Float[Tensor, "step replica batch time"]
+    Args:
+        source: Whose signals they are.
+        waves: The signals of each step, `[step, replica, batch]`.
+        epoch: The epoch they belong to.
+        first: Number of the first of the steps in the epoch.
+    """
+
+    def __init__(self, source: "SinusoidDataModule", waves: Waves, epoch: int, first: int) -> None:
+        self._source = source
+        self._waves = waves
+        self._epoch = epoch
+        self._first = first
+
+    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
+        """Inputs and targets of each step; without training noise the two are one."""
+        source, step = self._source, self._first
+        times, rank, processes = source.times, source.rank, source.processes
+        per_step = len(source.seeds) * source.data.batch_size * source.data.samples
+        block = max(1, _BLOCK_VALUES // per_step)
+        for part in zip(*(values[:, :, rank::processes].split(block) for values in self._waves), strict=True):
+            for targets in Waves(*part).at(times):
+                yield (source.with_training_noise(targets, self._epoch, step), targets)
+                step += 1
 
 
 class SinusoidDataModule(L.LightningDataModule):
@@ -47,14 +69,22 @@ class SinusoidDataModule(L.LightningDataModule):
         self.noise = noise
         self.seeds = range(seed, seed + replicas)
         self.steps_per_epoch = data.train_size // data.batch_size  # a last, smaller batch is left out
-        per_step = replicas * data.batch_size * data.samples
         self.evaluation_batch = max(64, _EVALUATION_ROWS // replicas)
-        self.steps_per_chunk = max(1, min(data.steps_per_chunk, _CHUNK_VALUES // per_step))
 
     @property
     def device(self) -> torch.device:
         """Where signals are made: the device of this process."""
         return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes that share a batch this is."""
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a batch."""
+        return self.trainer.world_size if self.trainer else 1
 
     @property
     def times(self) -> Float[Tensor, " time"]:
@@ -65,7 +95,8 @@ class SinusoidDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> "EvaluationBatches":
         """Validation signals, clean and at every noise level, and the noisy copies of the test sine."""
-        clean = self._draw(self.data.val_size, "validation signals").at(self.times)
+        key = self._generator("validation signals")
+        clean = signals.stratified_sample(self.data.val_size, self.data.families, self.data.sigma, key).at(self.times)
         batches = list(self._split("val/mse", clean, clean))
         for level in self.noise.levels:
             noisy = signals.add_noise(clean, level, self._generator("validation noise", level))
@@ -84,7 +115,7 @@ class SinusoidDataModule(L.LightningDataModule):
             yield Waves(*part).at(times)
 
     def training_waves(self) -> Waves:
-        return self._draw(self.data.train_size, "training signals")
+        return signals.sample(self.data.train_size, self.data.families, self.data.sigma, self._generator("training signals"))
 
     def noisy_sine(self, level: float) -> EvaluationBatch:
         """Noisy copies of one sine, `sin(r t) + level · p` with r = `data.test_frequency` (paper 4.4)."""
@@ -92,14 +123,23 @@ class SinusoidDataModule(L.LightningDataModule):
         noisy = signals.add_noise(sine, level, self._generator("sine noise", level))
         return EvaluationBatch(f"sine/mse_noise_{level}", f"sine/mean_mse_noise_{level}", noisy, sine)
 
+    def with_training_noise(self, targets: Signals, epoch: int, step: int) -> Signals:
+        """The inputs of one step: its signals, with the noise that conf/noise asks for."""
+        if self.noise.train == 0:
+            return targets
+        inputs = targets.clone()
+        for seed, batch in zip(self.seeds, inputs, strict=True):
+            key = generator(self.device, seed, "training noise", epoch, step)
+            # drawn for the whole batch, so that it does not depend on how many processes share it
+            noise = torch.randn(self.data.samples, self.data.batch_size, generator=key, device=self.device)
+            batch.add_(noise[:, self.rank :: self.processes].mT, alpha=self.noise.train)
+        return inputs
+
     def _split(
         self, metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
     ) -> Iterator[EvaluationBatch]:
         for pair in zip(inputs.split(self.evaluation_batch), targets.split(self.evaluation_batch), strict=True):
             yield EvaluationBatch(metric, None, *pair)
-
-    def _draw(self, count: int, purpose: str) -> Waves:
-        return signals.sample(count, self.data.families, self.data.sigma, self._generator(purpose))
 
     def _generator(self, *purpose: str | float) -> torch.Generator:
         return generator(self.device, self.data.seed, *purpose)
@@ -125,27 +165,15 @@ class TrainingChunks:
         self._source = datamodule
 
     def __len__(self) -> int:
-        return -(-self._source.steps_per_epoch // self._source.steps_per_chunk)
+        return -(-self._source.steps_per_epoch // self._source.data.steps_per_chunk)
 
     def __iter__(self) -> Iterator[TrainingChunk]:
-        source, trainer = self._source, self._source.trainer
-        epoch, rank, processes = (trainer.current_epoch, trainer.global_rank, trainer.world_size) if trainer else (0, 0, 1)
-        times = source.times
+        source = self._source
+        epoch = source.trainer.current_epoch if source.trainer else 0
         waves = self._epoch(epoch)
-        for first in range(0, source.steps_per_epoch, source.steps_per_chunk):
-            steps = slice(first, first + source.steps_per_chunk)
-            targets = Waves(*(values[steps, :, rank::processes] for values in waves)).at(times)
-            if source.noise.train == 0:
-                yield TrainingChunk(targets, targets)
-                continue
-            inputs = targets.clone()
-            for step, replicas in enumerate(inputs, first):
-                for seed, batch in zip(source.seeds, replicas, strict=True):
-                    key = generator(source.device, seed, "training noise", epoch, step)
-                    # drawn for the whole batch, so that it does not depend on how many processes share it
-                    noise = torch.randn(source.data.samples, source.data.batch_size, generator=key, device=source.device)
-                    batch.add_(noise[:, rank::processes].mT, alpha=source.noise.train)
-            yield TrainingChunk(inputs, targets)
+        size = source.data.steps_per_chunk
+        for first in range(0, source.steps_per_epoch, size):
+            yield TrainingChunk(source, Waves(*(values[first : first + size] for values in waves)), epoch, first)
 
     def _epoch(self, epoch: int) -> Waves:
         """The parameters of all signals of an epoch, in the order of training: `[step, replica, batch]`."""

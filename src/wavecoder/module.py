@@ -74,9 +74,9 @@ class AutoencoderModule(L.LightningModule):
     def training_step(self, chunk: TrainingChunk, batch_idx: int) -> None:
         optimizer = cast(LightningOptimizer, self.optimizers())
         scheduler = cast(LRScheduler | None, self.lr_schedulers())
-        batch = chunk.inputs.shape[2] * self.trainer.world_size
         losses = []
-        for inputs, targets in zip(chunk.inputs.unbind(), chunk.targets.unbind(), strict=True):
+        for inputs, targets in chunk:
+            batch = inputs.shape[1] * self.trainer.world_size
             losses.append(loss_and_gradients(self.network, inputs, targets, self.loss, batch))
             self.trainer.strategy.reduce(self.gradient, reduce_op="sum")  # of all processes; in place
             optimizer.step()
@@ -87,7 +87,8 @@ class AutoencoderModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         """Write the training loss of the epoch's chunks: the host reads them once an epoch, not once a step."""
         step = self.global_step - sum(len(losses) for losses in self.losses)
-        for losses in self.losses:
+        for chunk in self.losses:
+            losses = self.trainer.strategy.reduce(chunk, reduce_op="mean")  # of all processes
             step += len(losses)
             if self.logger is not None:
                 self.logger.log_metrics({"train/loss": losses.mean().item()}, step)

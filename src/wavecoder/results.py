@@ -43,7 +43,7 @@ def fingerprint(config: DictConfig) -> str:
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
-        if key not in ("callbacks", "logger", "output_dir")
+        if key not in ("callbacks", "logger")
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -109,7 +109,7 @@ def _number(value: float | None, digits: int = 4) -> str:
 def read_sweep(folder: Path) -> list[dict[str, Any]]:
     """The results of every job of a sweep, best `val/mse` first; jobs that failed or wrote none come last."""
     jobs = []
-    for job in sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir()):
+    for job in sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir() or (path / RESULTS).exists()):
         file = job / RESULTS
         results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "interrupted"}
         jobs.append({"job": job.name, **results})

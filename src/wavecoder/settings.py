@@ -106,6 +106,7 @@ class DataSettings:
         _require(len(self.families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
         for family in self.families:
             _require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
+        _require(len(set(self.families)) == len(self.families), "data.families", self.families, "different from one another")
         _require(
             self.batch_size <= self.train_size,
             "data.batch_size",
@@ -126,6 +127,8 @@ class ModelSettings:
     def __post_init__(self) -> None:
         _require(self.name in MODELS, "model.name", self.name, f"one of {', '.join(MODELS)}")
         _require(all(width >= 1 for width in self.widths), "model.widths", self.widths, "at least 1 each")
+        if self.name == "linear_tied":
+            _require(not self.widths, "model.widths", self.widths, "[] with model=linear_tied, which has no hidden layers")
 
 
 @dataclass
@@ -138,7 +141,6 @@ class Settings:
 
     seed: int = MISSING
     replicas: int = MISSING
-    output_dir: str = MISSING
     loss: str = MISSING
     activation: ActivationSettings = MISSING
     latent: LatentSettings = MISSING
@@ -171,18 +173,13 @@ class Settings:
         self._check_trainer()
 
     def _check_trainer(self) -> None:
-        for key in ("max_epochs", "num_nodes"):
+        for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch"):
             _require(_is_whole(self.trainer.get(key), 1), f"trainer.{key}", self.trainer.get(key), "a whole number, at least 1")
-        devices = self.trainer.get("devices")
-        if _is_whole(devices, 0):
-            _require(devices != 0, "trainer.devices", devices, "at least 1")
-            processes = devices * self.trainer["num_nodes"]
-            _require(
-                self.data.batch_size % processes == 0,
-                "data.batch_size",
-                self.data.batch_size,
-                f"a multiple of the {processes} processes that share each batch",
-            )
+        _require(self.trainer.get("devices") != 0, "trainer.devices", 0, "at least 1")
+        # the written-out training step works in single precision, and one at a time; clipping would tie replicas together
+        only = {"precision": "32-true", "accumulate_grad_batches": 1, "gradient_clip_val": None, "max_steps": -1}
+        for key, value in only.items():
+            _require(self.trainer.get(key, value) == value, f"trainer.{key}", self.trainer.get(key), f"{value}, or not set")
 
 
 def from_config(config: DictConfig) -> Settings:
@@ -195,7 +192,7 @@ def from_config(config: DictConfig) -> Settings:
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
-        plain.callbacks, plain.logger, plain.scheduler, plain.output_dir = {}, {}, {}, ""
+        plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
     return settings

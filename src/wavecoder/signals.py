@@ -58,14 +58,15 @@ class Waves(NamedTuple):
 
 def time_grid(samples: int, step: float, device: torch.device | str = "cpu") -> Float[Tensor, " time"]:
     """Times `0, step, 2 step, …` of one signal (paper 4.2: 100 samples, step 0.1)."""
-    return (torch.arange(samples, dtype=torch.float64) * step).to(device=device, dtype=torch.float32)
+    return (torch.arange(samples, dtype=torch.float64, device=device) * step).float()
 
 
 def generator(device: torch.device | str, *key: int | str | float) -> Generator:
     """A random generator of its own for one purpose.
 
-    Streams with different keys are independent of one another and of the global generator, so any draw can be repeated
-    from its key alone, whatever else was drawn before.
+    Streams with different keys do not depend on one another or on the global generator, so any draw can be repeated from its
+    key alone, whatever else was drawn before. (PyTorch's CPU generator keeps 32 bits of a seed, so among very many keys two may
+    give the same stream by chance.)
     """
     digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
     return Generator(device=device).manual_seed(int.from_bytes(digest, "little") >> 1)
@@ -100,6 +101,20 @@ def sample(count: int, families: Sequence[str], sigma: float, generator: Generat
     family = torch.randint(len(families), (count,), generator=generator, device=device)
     r = torch.randn(count, generator=generator, device=device) * sigma
     return waves(family, r, families)
+
+
+def stratified_sample(count: int, families: Sequence[str], sigma: float, generator: Generator) -> Waves:
+    """Draw signals as `sample` does, but evenly: the families in turn, and in each one r from every stretch of equal probability.
+
+    Means over such a set have the expectation that they have over independent draws and far less scatter, so that a few thousand
+    signals tell an error to a fraction of a percent. The arguments are those of `sample`.
+    """
+    device, number = generator.device, torch.arange(count, device=generator.device)
+    family, stratum = number % len(families), number // len(families)
+    strata = (count - family + len(families) - 1) // len(families)  # the signals of this signal's family
+    uniform = (stratum + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / strata
+    r = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)) * sigma
+    return waves(family, r.float(), families)
 
 
 def add_noise(signals: Float[Tensor, "*signals time"], level: float, generator: Generator) -> Float[Tensor, "*signals time"]:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import shutil
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -27,6 +28,8 @@ log = logging.getLogger(__name__)
 
 FAILED = 1  # exit status of a sweep with a failed job
 
+_new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
+
 
 class CheckSettings(Callback):
     """Refuses settings that cannot be used before Hydra has made a folder, for every job of a sweep before the first runs.
@@ -37,8 +40,10 @@ class CheckSettings(Callback):
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             _check_device(from_config(config))
+            folder = Path(config.hydra.run.dir).absolute()
         except (SettingError, OmegaConfBaseException) as error:
             commandline.refuse(error)
+        _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         if config.hydra.sweeper._target_.rpartition(".")[2] != BasicSweeper.__name__:
@@ -47,7 +52,9 @@ class CheckSettings(Callback):
         overrides = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
         try:
             for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
-                from_config(loader.load_sweep_config(config, job))
+                settings = from_config(loader.load_sweep_config(config, job))
+                if config.hydra.launcher._target_.endswith("BasicLauncher"):  # others run the jobs elsewhere
+                    _check_device(settings)
         except (SettingError, HydraException, OmegaConfBaseException) as error:
             commandline.refuse(error)
 
@@ -72,8 +79,7 @@ class SweepSummary(Callback):
             console.width = 140
         console.print(results.sweep_table(jobs))
         console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
-        failed = [job["job"] for job in jobs if job["status"] != "completed"]
-        if failed:
+        if not jobs or any(job["status"] != "completed" for job in jobs):
             raise SystemExit(FAILED)
 
 
@@ -88,6 +94,8 @@ def run_job(config: DictConfig, work: Callable[[DictConfig], float]) -> float:
         SystemExit: In a single run, on bad input.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    if _is_first_process():
+        (folder / results.RESULTS).unlink(missing_ok=True)  # of an earlier run in the same folder
     single = HydraConfig.get().mode == RunMode.RUN
     try:
         if single:
@@ -95,10 +103,10 @@ def run_job(config: DictConfig, work: Callable[[DictConfig], float]) -> float:
         with _own_command_line():
             return work(config)
     except Exception as error:
-        if os.environ.get("LOCAL_RANK", "0") != "0":
+        if not _is_first_process():
             raise  # the first process of the run keeps its record
         if single and isinstance(error, SettingError):
-            _remove_traces(folder)
+            _remove_new_folders()
             commandline.refuse(error)
         kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
         message = kind + " ".join(str(error).split())
@@ -136,12 +144,15 @@ def _own_command_line() -> Iterator[None]:
             torch.distributed.destroy_process_group()
 
 
-def _remove_traces(folder: Path) -> None:
-    """Remove what Hydra wrote for a run that never started, and nothing else."""
-    for path in [*(folder / ".hydra").glob("*.yaml"), folder / f"{HydraConfig.get().job.name}.log"]:
-        path.unlink(missing_ok=True)
-    for path in [folder / ".hydra", folder, *folder.parents[:3]]:
-        try:
-            path.rmdir()
-        except OSError:
-            return
+def _is_first_process() -> bool:
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+
+
+def _remove_new_folders() -> None:
+    """Remove the folders that were made for a run that never started, and nothing that was there before."""
+    for path in _new_folders[:1]:
+        shutil.rmtree(path)
+    for path in _new_folders[1:]:
+        if any(path.iterdir()):
+            return  # another run's
+        path.rmdir()

@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.types import RunMode
-from hydra.utils import instantiate
+from hydra.utils import get_class, instantiate
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from omegaconf import DictConfig, OmegaConf
@@ -30,21 +31,20 @@ from wavecoder.settings import SettingError, Settings, from_config
 
 log = logging.getLogger(__name__)
 
-_FUSED_DEVICES = ("cpu", "cuda", "xpu")
-
 
 @dataclass
 class Run:
     """What a configuration becomes, before anything is trained."""
 
     settings: Settings
+    folder: Path
     datamodule: SinusoidDataModule
     module: AutoencoderModule
     trainer: L.Trainer
 
 
 def build(config: DictConfig) -> Run:
-    """Make the objects that a configuration describes.
+    """Make the objects that a configuration describes; Hydra knows the run's folder.
 
     Args:
         config: The composed configuration, see conf/train.yaml.
@@ -53,6 +53,7 @@ def build(config: DictConfig) -> Run:
         SettingError: Something cannot be made from the configuration.
     """
     settings = from_config(config)
+    folder = Path(HydraConfig.get().runtime.output_dir)
     _quieten_libraries()
     datamodule = SinusoidDataModule(settings.data, settings.noise, settings.seed, settings.replicas)
     network = build_network(settings, datamodule.seeds)
@@ -61,11 +62,14 @@ def build(config: DictConfig) -> Run:
     with _blaming("logger"):
         logger: Logger | bool = instantiate(config.logger) if config.logger.get("_target_") else False
     with _blaming("trainer"):
-        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=config.output_dir)
+        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=str(folder))
     with _blaming("optimizer or scheduler"):
         module = AutoencoderModule(network, settings.loss, *_optimisation(config, datamodule))
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
-    return Run(settings, datamodule, module, trainer)
+    if settings.data.batch_size % trainer.world_size:
+        processes = f"a multiple of the {trainer.world_size} processes that share each batch"
+        raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
+    return Run(settings, folder, datamodule, module, trainer)
 
 
 def train(config: DictConfig) -> float:
@@ -85,7 +89,8 @@ def train(config: DictConfig) -> float:
     if trainer.is_global_zero:
         log.info("%s on %s", describe(run), trainer.strategy.root_device)
     started = time.perf_counter()
-    trainer.fit(run.module, run.datamodule)
+    with _blaming("trainer", only=MisconfigurationException):  # Lightning looks at some of its arguments no sooner
+        trainer.fit(run.module, run.datamodule)
     seconds = time.perf_counter() - started
     steps = trainer.global_step
     trainer.test(run.module, run.datamodule, verbose=False)
@@ -94,8 +99,8 @@ def train(config: DictConfig) -> float:
     if trainer.is_global_zero:
         if isinstance(trainer.logger, TensorBoardLogger):
             _log_hyperparameters(trainer.logger, record)
-        results.write_results(Path(config.output_dir), record)
-        _report(record, Path(config.output_dir))
+        results.write_results(run.folder, record)
+        _report(record, run.folder)
     error = record["metrics"]["val/mse"]["mean"]
     return float("nan") if error is None else error
 
@@ -147,24 +152,34 @@ def describe(run: Run) -> str:
     return f"{settings.activation.name} autoencoder {layers}, {weights:,} weights, {stack}"
 
 
+_ARGUMENT_ERRORS = (InstantiationException, MisconfigurationException, ValueError, TypeError)
+
+
 @contextmanager
-def _blaming(group: str) -> Iterator[None]:
+def _blaming(group: str, only: type[Exception] | tuple[type[Exception], ...] = _ARGUMENT_ERRORS) -> Iterator[None]:
     """Turn what a library says of the arguments it was given into one line that names their group."""
     try:
         yield
-    except (InstantiationException, MisconfigurationException, ValueError, TypeError) as error:
+    except only as error:
         raise SettingError(f"{group}: {' '.join(str(error.__cause__ or error).split())}") from error
 
 
 def _optimisation(config: DictConfig, datamodule: SinusoidDataModule) -> tuple[Any, Any]:
     """What makes the optimiser and the schedule; a schedule's `???` becomes the number of optimiser steps of the run."""
-    fused = config.trainer.accelerator in _FUSED_DEVICES or torch.cuda.is_available()
-    make_optimizer = instantiate(config.optimizer, fused=fused)
+    fused = {}
+    if "fused" in signature(get_class(config.optimizer._target_)).parameters and _fuses(config.trainer.accelerator):
+        fused = {"fused": True}
+    # as plain lists: optimisers read theirs in every step, and OmegaConf's are slow to read
+    make_optimizer = instantiate(config.optimizer, **fused, _convert_="all")
     if not config.scheduler.get("_target_"):
         return make_optimizer, None
     steps = datamodule.steps_per_epoch * config.trainer.max_epochs
     length = {key: steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
-    return make_optimizer, instantiate(config.scheduler, **length)
+    return make_optimizer, instantiate(config.scheduler, **length, _convert_="all")
+
+
+def _fuses(accelerator: str) -> bool:
+    return accelerator == "cpu" or torch.cuda.is_available()
 
 
 def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
@@ -181,7 +196,7 @@ def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> N
 
 def _report(record: dict[str, Any], folder: Path) -> None:
     log.info(results.closing_line(record))
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # the sweep ends with one table of all its jobs
     console = Console()
     if not console.is_terminal:
@@ -199,5 +214,3 @@ def _quieten_libraries() -> None:
     logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
     # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-    # DDP compares the strides also of axes of length 1, where they mean nothing
-    warnings.filterwarnings("ignore", message="Grad strides do not match bucket view strides")

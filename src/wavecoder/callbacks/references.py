@@ -75,9 +75,16 @@ class ReferenceErrors(L.Callback):
             for metric, errors in module.meter.compute().items()
         }
 
-    def teardown(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
         for writer in self._writers.values():
-            writer.flush()
+            writer.close()
+        self._writers.clear()
 
 
 def find_references(trainer: L.Trainer) -> ReferenceErrors | None:

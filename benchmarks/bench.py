@@ -1,0 +1,204 @@
+"""All performance targets side by side, in one run: prints a table and writes results.md. `make bench`.
+
+These machines are shared and noisy, so contestants take turns, round after round, and what counts is the median over rounds of
+the ratio within a round.
+"""
+
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+
+import contestants
+import torch
+from rich.console import Console
+from rich.table import Table
+
+HERE = Path(__file__).parent
+TRAIN = HERE.parent / "src" / "train.py"
+ROUNDS, EPOCHS = 5, 3
+
+
+@dataclass
+class Row:
+    """One line of the table."""
+
+    what: str
+    measured: str
+    target: str
+    met: bool | None
+
+
+def median(values: list[float]) -> float:
+    """Of an odd or even number of values."""
+    return statistics.median(values)
+
+
+def microseconds(values: list[float]) -> str:
+    """The median of seconds, as a table shows it."""
+    return f"{median(values) * 1e6:,.0f}"
+
+
+def steps() -> tuple[list[Row], Table]:
+    """Steps of all contestants, in turns."""
+    whole: dict[str, list[float]] = {}
+    training: dict[str, list[float]] = {}
+
+    def keep(name: str, times: contestants.EpochTimes | list[float]) -> None:
+        parts = (times, times) if isinstance(times, list) else (times.whole, times.training)
+        whole.setdefault(name, []).append(median(parts[0]))
+        training.setdefault(name, []).append(median(parts[1]))
+
+    for number in range(ROUNDS):
+        print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
+        keep("bare loop, default Adam", contestants.bare_loop(EPOCHS, fused=False))
+        keep("bare loop, fused Adam", contestants.bare_loop(EPOCHS, fused=True))
+        keep("stock Lightning", contestants.stock_lightning(EPOCHS))
+        for replicas in (1, 32, 64, 128):
+            keep(f"wavecoder, {replicas}", contestants.wavecoder(replicas, EPOCHS))
+        keep("wavecoder, 32, fresh", contestants.wavecoder(32, EPOCHS, "data=fresh"))
+
+    def ratio(slow: str, fast: str, kind: dict[str, list[float]] = whole, scale: int = 1) -> float:
+        return median([scale * a / b for a, b in zip(whole[slow], kind[fast], strict=True)])
+
+    rows = []
+    for peer, targets in {"stock Lightning": (25, 40), "bare loop, default Adam": (12, 20)}.items():
+        for replicas in (32, 64, 128):
+            got, alone = (ratio(peer, f"wavecoder, {replicas}", kind, replicas) for kind in (whole, training))
+            target = f"at least {targets[0]}×" if replicas == 32 else f"towards {targets[1]}×"
+            measured = f"{got:.1f}× ({alone:.1f}× without validation)"
+            met = got >= targets[0] if replicas == 32 else None
+            rows.append(Row(f"a replica's step, {replicas} at once, against {peer}", measured, target, met))
+    got = ratio("wavecoder, 1", "bare loop, fused Adam")
+    rows.append(Row("1 replica's step against a bare loop with fused Adam", f"{got:.2f}×", "at most 1.25×", got <= 1.25))
+    got = median([a / b for a, b in zip(training["wavecoder, 32, fresh"], training["wavecoder, 32"], strict=True)]) - 1
+    rows.append(Row("signals made fresh for every batch, 32 replicas", f"{got:+.1%}", "at most +10 %", got <= 0.10))
+
+    table = Table(title="Microseconds per optimiser step (median of rounds)")
+    for heading in ("contestant", "whole fit", "training alone", "whole fit, a replica"):
+        table.add_column(heading, justify="left" if heading == "contestant" else "right")
+    for name in whole:
+        replicas = int(name.split(", ")[1]) if name.startswith("wavecoder") else 1
+        each = microseconds([value / replicas for value in whole[name]])
+        table.add_row(name, microseconds(whole[name]), microseconds(training[name]), each)
+    return rows, table
+
+
+MOMENTS = """
+import sys, time
+from wavecoder import signals
+from wavecoder.references import PCA, SVD, moments_of
+count = int(sys.argv[1])
+times = signals.time_grid(100, 0.1)
+def stream():
+    for first in range(0, count, 8192):
+        key = signals.generator("cpu", first)
+        yield signals.sample(min(8192, count - first), list(signals.FAMILIES), 2.25, key).at(times)
+start = time.perf_counter()
+moments = moments_of(stream())
+for reference in (SVD(5), PCA(5)):
+    reference.fit(moments)
+print(count / (time.perf_counter() - start))
+"""
+
+
+# The kernel's own high-water mark of this program: what getrusage gives can be that of the process that started it.
+PEAK = """
+print(next(line for line in open("/proc/self/status") if line.startswith("VmHWM")).split()[1])
+"""
+
+
+def run_apart(program: str, *arguments: str) -> tuple[str, float]:
+    """What a program prints last, and its peak memory in MB, in a process of its own."""
+    command = [sys.executable, "-W", "ignore", "-c", program + PEAK, *arguments]
+    *printed, peak = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split()
+    return printed[-1] if printed else "", float(peak) / 1024
+
+
+def moments() -> list[Row]:
+    """Throughput and memory of the references' fit."""
+    small, large = (run_apart(MOMENTS, str(count)) for count in (100_000, 10_000_000))
+    extra, rate = large[1] - small[1], float(large[0])
+    return [
+        Row("SVD and PCA fitted to 10 million signals: speed", f"{rate / 1e6:.2f} million/s", "at least 1", rate >= 1e6),
+        Row("the same: memory over that of 100 thousand", f"{extra:+.0f} MB", "within 50 MB", extra <= 50),
+    ]
+
+
+def answers() -> list[Row]:
+    """How long the command line takes for what trains nothing."""
+    rows = []
+    for arguments in (["--help"], ["--cfg", "job"], ["latent.dim=0"]):
+        taken = []
+        for _ in range(5):
+            start = time.perf_counter()
+            subprocess.run([sys.executable, str(TRAIN), *arguments], capture_output=True, check=False)
+            taken.append(time.perf_counter() - start)
+        seconds = median(taken)
+        rows.append(Row(f"train.py {' '.join(arguments)}", f"{seconds:.2f} s", "about 1 s", seconds <= 1.3))
+    return rows
+
+
+EMPTY_RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import contestants
+contestants.SIGNALS = 64
+contestants.stock_lightning(1)
+"""
+DEFAULT_RUN = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import contestants
+contestants.wavecoder(1, 3, "activation=gelu")
+"""
+
+
+def memory() -> list[Row]:
+    """Peak memory of the default run over one of Lightning with nothing to do."""
+
+    empty, default = (run_apart(program, str(HERE))[1] for program in (EMPTY_RUN, DEFAULT_RUN))
+    extra = default - empty
+    return [Row(f"peak memory over an empty Lightning run's {empty:.0f} MB", f"{extra:+.0f} MB", "at most +150 MB", extra <= 150)]
+
+
+def machine() -> str:
+    """What this was measured on."""
+    model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, {date.today()}"
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []
+
+
+def main() -> None:
+    """Measure everything, print it, and keep it."""
+    warnings.filterwarnings("ignore")
+    groups: list[Callable[[], list[Row]]] = [moments, answers, memory]
+    rows, times = steps()
+    for group in groups:
+        rows += group()
+    table = Table(title="Targets")
+    for heading in ("what", "measured", "target", "met"):
+        table.add_column(heading)
+    for row in rows:
+        table.add_row(row.what, row.measured, row.target, "" if row.met is None else "yes" if row.met else "NO")
+    Console(width=150).print(times, table)
+    console = Console(record=True, width=150, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(times, table)
+    text = f"# Results of `make bench`\n\n{machine()}\n\n```\n{console.export_text()}```\n"
+    (HERE / "results.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

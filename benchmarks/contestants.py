@@ -1,0 +1,126 @@
+"""What is timed: wavecoder through its real Trainer.fit, and its peers, each an honest small script.
+
+All train the same tanh autoencoder, 100→50→25→10→5→10→25→50→100, with Adam at 1e-3 on batches of 64 out of 20,000 signals.
+Each contestant is a function that trains for some epochs and returns the seconds per optimiser step of every epoch.
+"""
+
+import tempfile
+import time
+from itertools import pairwise
+
+import lightning as L
+import torch
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
+from lightning.pytorch.profilers import Profiler
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from wavecoder import commandline, signals
+from wavecoder.training import build
+
+SIGNALS, BATCH = 20_000, 64
+
+
+class EpochTimes(L.Callback):
+    """Seconds per optimiser step of every epoch, twice: of the training alone, and with what comes after it.
+
+    `whole` runs from the start of one epoch to the start of the next (or the end of the fit), so it has the validation, the
+    checkpoints and all logging in it.
+    """
+
+    def __init__(self) -> None:
+        self.training: list[float] = []
+        self.whole: list[float] = []
+        self._start = self._step = 0
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._close(trainer)
+        self._start, self._step = time.perf_counter(), trainer.global_step
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: object) -> None:
+        self._last = time.perf_counter()
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._close(trainer)
+
+    def _close(self, trainer: L.Trainer) -> None:
+        if self._start:
+            steps = trainer.global_step - self._step
+            self.training.append((self._last - self._start) / steps)
+            self.whole.append((time.perf_counter() - self._start) / steps)
+
+
+def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | None = None) -> EpochTimes:
+    """The default run, with its default callbacks and logging."""
+    commandline.register()
+    choices = [f"replicas={replicas}", "activation=tanh", "latent='5'", f"trainer.max_epochs={epochs}", *overrides]
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+        config = compose("train", choices, return_hydra_config=True)
+        config.hydra.runtime.output_dir = folder
+        HydraConfig.instance().set_config(config)
+        run = build(config)
+        times = EpochTimes()
+        run.trainer.callbacks.append(times)  # type: ignore[attr-defined]
+        if profiler is not None:
+            run.trainer.profiler = profiler  # type: ignore[attr-defined]
+        run.trainer.fit(run.module, run.datamodule)
+    return times
+
+
+def network() -> nn.Sequential:
+    """The same autoencoder in plain PyTorch."""
+    sizes = [100, 50, 25, 10, 5, 10, 25, 50, 100]
+    layers = [layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.Tanh())]
+    return nn.Sequential(*layers[:-1])
+
+
+def training_signals() -> Tensor:
+    """The same signals, in rows as PyTorch's users have them."""
+    waves = signals.sample(SIGNALS, list(signals.FAMILIES), 2.25, signals.generator("cpu", "benchmark"))
+    return waves.at(signals.time_grid(100, 0.1)).contiguous()
+
+
+def bare_loop(epochs: int, fused: bool) -> list[float]:
+    """A plain PyTorch loop: shuffle once an epoch, then slice, forward, backward, step."""
+    data, model = training_signals(), network()
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=fused)
+    times = []
+    for _ in range(epochs):
+        start = time.perf_counter()
+        batches = data[torch.randperm(SIGNALS)].split(BATCH)
+        for batch in batches:
+            loss = nn.functional.mse_loss(model(batch), batch)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+        times.append((time.perf_counter() - start) / len(batches))
+    return times
+
+
+class StockModule(L.LightningModule):
+    """The autoencoder as Lightning's tutorials write it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.model = network()
+
+    def training_step(self, batch: list[Tensor], batch_idx: int) -> Tensor:
+        (signals,) = batch
+        loss = nn.functional.mse_loss(self.model(signals), signals)
+        self.log("train_loss", loss)
+        return loss
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-3)
+
+
+def stock_lightning(epochs: int) -> EpochTimes:
+    """Lightning as it comes, with a DataLoader over a TensorDataset; without its progress bar, which would slow it further."""
+    loader = DataLoader(TensorDataset(training_signals()), batch_size=BATCH, shuffle=True)
+    times = EpochTimes()
+    with tempfile.TemporaryDirectory() as folder:
+        quiet = {"enable_progress_bar": False, "enable_model_summary": False}
+        trainer = L.Trainer(default_root_dir=folder, accelerator="cpu", max_epochs=epochs, callbacks=[times], **quiet)
+        trainer.fit(StockModule(), loader)
+    return times
