@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint tensorboard
+.PHONY: help train test lint tensorboard bench scaling
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -22,9 +22,15 @@ test: $(VENV)/.installed  ## run the tests; ARGS='-k signals' for some of them
 	$(BIN)/python -m pytest -n 2 $(ARGS)
 
 lint: $(VENV)/.installed  ## check style and types
-	$(BIN)/ruff check src tests
-	$(BIN)/ruff format --check src tests
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+bench: $(VENV)/.installed  ## measure the performance targets side by side (4 minutes); writes benchmarks/results.md
+	$(BIN)/python benchmarks/bench.py
+
+scaling: $(VENV)/.installed  ## measure how a step's time grows (4 minutes); draws docs/scaling.png
+	$(BIN)/python benchmarks/scaling.py
 
 tensorboard: $(VENV)/.installed  ## show the curves of outputs/ on http://localhost:6006; PORT=6007 for another port
 	$(BIN)/tensorboard --logdir outputs --host localhost --port $(PORT)

@@ -4,8 +4,8 @@ These machines are shared and noisy, so contestants take turns, round after roun
 the ratio within a round.
 """
 
+import logging
 import os
-import platform
 import statistics
 import subprocess
 import sys
@@ -13,11 +13,9 @@ import time
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import date
 from pathlib import Path
 
 import contestants
-import torch
 from rich.console import Console
 from rich.table import Table
 
@@ -169,21 +167,10 @@ def memory() -> list[Row]:
     return [Row(f"peak memory over an empty Lightning run's {empty:.0f} MB", f"{extra:+.0f} MB", "at most +150 MB", extra <= 150)]
 
 
-def machine() -> str:
-    """What this was measured on."""
-    model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
-    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, {date.today()}"
-
-
-def _cpuinfo() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text().splitlines() if file.exists() else []
-
-
 def main() -> None:
     """Measure everything, print it, and keep it."""
     warnings.filterwarnings("ignore")
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     groups: list[Callable[[], list[Row]]] = [moments, answers, memory]
     rows, times = steps()
     for group in groups:
@@ -196,7 +183,7 @@ def main() -> None:
     Console(width=150).print(times, table)
     console = Console(record=True, width=150, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
     console.print(times, table)
-    text = f"# Results of `make bench`\n\n{machine()}\n\n```\n{console.export_text()}```\n"
+    text = f"# Results of `make bench`\n\n{contestants.machine()}\n\n```\n{console.export_text()}```\n"
     (HERE / "results.md").write_text(text, encoding="utf-8")
 
 

@@ -4,9 +4,13 @@ All train the same tanh autoencoder, 100→50→25→10→5→10→25→50→100
 Each contestant is a function that trains for some epochs and returns the seconds per optimiser step of every epoch.
 """
 
+import os
+import platform
 import tempfile
 import time
+from datetime import date
 from itertools import pairwise
+from pathlib import Path
 
 import lightning as L
 import torch
@@ -124,3 +128,15 @@ def stock_lightning(epochs: int) -> EpochTimes:
         trainer = L.Trainer(default_root_dir=folder, accelerator="cpu", max_epochs=epochs, callbacks=[times], **quiet)
         trainer.fit(StockModule(), loader)
     return times
+
+
+def machine() -> str:
+    """What this was measured on."""
+    model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
+    versions = f"Python {platform.python_version()}, torch {torch.__version__}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, {date.today()}"
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text().splitlines() if file.exists() else []

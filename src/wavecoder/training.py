@@ -89,8 +89,12 @@ def train(config: DictConfig) -> float:
     if trainer.is_global_zero:
         log.info("%s on %s", describe(run), trainer.strategy.root_device)
     started = time.perf_counter()
-    with _blaming("trainer", only=MisconfigurationException):  # Lightning looks at some of its arguments no sooner
+    try:
         trainer.fit(run.module, run.datamodule)
+    except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
+        if trainer.global_step == 0:
+            raise _unusable("trainer", error) from error
+        raise
     seconds = time.perf_counter() - started
     steps = trainer.global_step
     trainer.test(run.module, run.datamodule, verbose=False)
@@ -101,8 +105,8 @@ def train(config: DictConfig) -> float:
             _log_hyperparameters(trainer.logger, record)
         results.write_results(run.folder, record)
         _report(record, run.folder)
-    error = record["metrics"]["val/mse"]["mean"]
-    return float("nan") if error is None else error
+    mean = record["metrics"]["val/mse"]["mean"]
+    return float("nan") if mean is None else mean
 
 
 def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[str, Any]:
@@ -152,16 +156,17 @@ def describe(run: Run) -> str:
     return f"{settings.activation.name} autoencoder {layers}, {weights:,} weights, {stack}"
 
 
-_ARGUMENT_ERRORS = (InstantiationException, MisconfigurationException, ValueError, TypeError)
-
-
 @contextmanager
-def _blaming(group: str, only: type[Exception] | tuple[type[Exception], ...] = _ARGUMENT_ERRORS) -> Iterator[None]:
+def _blaming(group: str) -> Iterator[None]:
     """Turn what a library says of the arguments it was given into one line that names their group."""
     try:
         yield
-    except only as error:
-        raise SettingError(f"{group}: {' '.join(str(error.__cause__ or error).split())}") from error
+    except (InstantiationException, MisconfigurationException, ValueError, TypeError) as error:
+        raise _unusable(group, error) from error
+
+
+def _unusable(group: str, error: Exception) -> SettingError:
+    return SettingError(f"{group}: {' '.join(str(error.__cause__ or error).split())}")
 
 
 def _optimisation(config: DictConfig, datamodule: SinusoidDataModule) -> tuple[Any, Any]:
