@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import lightning as L
 import pytest
 import torch
 
@@ -35,6 +36,22 @@ def data_settings(**changes: object) -> DataSettings:
 
 def noise_settings(levels: list[float] | None = None, train: float = 0.0) -> NoiseSettings:
     return NoiseSettings(levels=[0.1, 1.0] if levels is None else levels, copies=10, train=train)
+
+
+def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
+    """A trainer of one epoch on the CPU that writes and prints nothing, unless told otherwise."""
+    quiet: dict[str, object] = {
+        "default_root_dir": folder,
+        "accelerator": "cpu",
+        "max_epochs": 1,
+        "logger": False,
+        "enable_checkpointing": False,
+        "enable_progress_bar": False,
+        "enable_model_summary": False,
+        "num_sanity_val_steps": 0,
+        "log_every_n_steps": 1,
+    }
+    return L.Trainer(**(quiet | arguments))  # type: ignore[arg-type]
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import lightning as L
 import pytest
 import torch
-from conftest import data_settings, noise_settings
+from conftest import data_settings, noise_settings, quiet_trainer
 from torch import Tensor, nn
 
 from wavecoder.autoencoder import DeepAutoencoder, Linear
@@ -29,18 +29,7 @@ def fit(
             assert isinstance(pl_module, AutoencoderModule)
             kept.append(pl_module.losses[-1])
 
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        max_epochs=epochs,
-        callbacks=[KeepLosses()],
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        log_every_n_steps=1,
-    )
+    trainer = quiet_trainer(folder, max_epochs=epochs, callbacks=[KeepLosses()])
     trainer.fit(module, source)
     return module, torch.cat(kept), trainer
 
@@ -82,17 +71,7 @@ def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
     with torch.no_grad():
         next(broken.network.parameters())[0] = float("nan")
     for module in (healthy, broken):
-        L.Trainer(
-            default_root_dir=tmp_path,
-            accelerator="cpu",
-            max_epochs=1,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=1,
-        ).fit(module, source)
+        quiet_trainer(tmp_path).fit(module, source)
     for sane, other in zip(healthy.network.parameters(), broken.network.parameters(), strict=True):
         torch.testing.assert_close(sane[1], other[1])
 

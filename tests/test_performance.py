@@ -6,10 +6,9 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import lightning as L
 import pytest
 import torch
-from conftest import data_settings, noise_settings
+from conftest import data_settings, noise_settings, quiet_trainer
 from hydra import compose, initialize_config_dir
 from lightning.pytorch.profilers import Profiler
 from torch import Tensor
@@ -57,18 +56,7 @@ def fit(folder: Path, replicas: int, steps: int) -> tuple[Counter[str], int]:
     network = DeepAutoencoder(100, 5, source.seeds, "tanh")
     module = AutoencoderModule(network, "mse", partial(torch.optim.Adam, fused=True))
     hooks = CountHooks()
-    trainer = L.Trainer(
-        default_root_dir=folder,
-        accelerator="cpu",
-        max_epochs=1,
-        limit_val_batches=0,
-        profiler=hooks,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=False,
-        enable_model_summary=False,
-        log_every_n_steps=1,
-    )
+    trainer = quiet_trainer(folder, limit_val_batches=0, profiler=hooks)
     with CountOperators() as operators:
         trainer.fit(module, source)
     assert trainer.global_step == steps
