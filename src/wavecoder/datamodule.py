@@ -155,6 +155,12 @@ class EvaluationBatches:
         return chain.from_iterable(self._parts)
 
 
+def datamodule_of(trainer: L.Trainer) -> SinusoidDataModule:
+    """The signals that a trainer trains on, for callbacks."""
+    datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    return datamodule
+
+
 class TrainingChunks:
     """The training batches of one epoch, as chunks; a function of the settings and the epoch alone.
 

@@ -7,7 +7,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 
 from wavecoder import plots
 from wavecoder.callbacks.references import find_references
-from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.datamodule import datamodule_of
 from wavecoder.module import AutoencoderModule
 
 
@@ -27,7 +27,7 @@ class SineFigures(L.Callback):
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, AutoencoderModule)
-        datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = datamodule_of(trainer)
         folder = Path(trainer.default_root_dir) / "figures"
         folder.mkdir(exist_ok=True)
         references = find_references(trainer)

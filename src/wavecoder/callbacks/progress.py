@@ -7,7 +7,7 @@ import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.datamodule import datamodule_of
 from wavecoder.module import AutoencoderModule
 
 log = logging.getLogger(__name__)
@@ -31,7 +31,7 @@ class TrainingProgress(L.Callback):
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not (trainer.is_global_zero and self._console.is_terminal):
             return
-        datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = datamodule_of(trainer)
         total = datamodule.steps_per_epoch * (trainer.max_epochs or 0)
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),

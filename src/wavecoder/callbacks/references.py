@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.datamodule import datamodule_of
 from wavecoder.errors import ErrorMeter
 from wavecoder.module import AutoencoderModule
 from wavecoder.references import PCA, SVD, Reference, moments_of
@@ -35,7 +35,7 @@ class ReferenceErrors(L.Callback):
         self._writers: dict[str, SummaryWriter] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        datamodule: SinusoidDataModule = trainer.datamodule  # type: ignore[attr-defined]
+        datamodule = datamodule_of(trainer)
         moments = moments_of(datamodule.training_signals())
         meters = {name: ErrorMeter() for name in self.references}
         for reference in self.references.values():
