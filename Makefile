@@ -5,7 +5,9 @@ BIN := $(VENV)/bin
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint tensorboard bench scaling
+.PHONY: help train test lint tensorboard bench scaling paper questions
+
+SWEEP = $(BIN)/python src/train.py -m hydra.sweep.dir=outputs/sweeps/paper
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -25,6 +27,25 @@ lint: $(VENV)/.installed  ## check style and types
 	$(BIN)/ruff check src tests benchmarks
 	$(BIN)/ruff format --check src tests benchmarks
 	$(BIN)/mypy
+
+paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (a quarter of an hour)
+	@echo "1 of 5: the paper's networks"
+	$(SWEEP) experiment=paper
+	@echo "2 of 5: the linear one without biases"
+	$(SWEEP) experiment=paper activation=identity model.bias=false
+	@echo "3 of 5: the theorem"
+	$(SWEEP) experiment=theorem
+	@echo "4 of 5: single directions"
+	$(SWEEP) experiment=directions
+	@echo "5 of 5: the example in space"
+	$(SWEEP) experiment=plane
+	$(BIN)/python src/report.py outputs/sweeps/paper
+
+QUESTIONS := overfitting depth width rate loss
+questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a sweep and a report for each, in outputs/sweeps (10 minutes)
+	for question in $(QUESTIONS); do $(BIN)/python src/train.py -m experiment=$$question hydra.sweep.dir=outputs/sweeps/$$question || exit; done
+	$(BIN)/python src/train.py -m experiment=overfitting data=fresh data.train_size=20000 hydra.sweep.dir=outputs/sweeps/overfitting
+	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
 
 bench: $(VENV)/.installed  ## measure the performance targets side by side (4 minutes); writes benchmarks/results.md
 	$(BIN)/python benchmarks/bench.py

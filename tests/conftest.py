@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -57,19 +58,22 @@ def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def run_door(
+    door: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run `python src/DOOR ARGUMENTS` in a folder and return what it printed and its exit status."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / "src" / door), *arguments],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        capture_output=True,
+        text=True,
+        timeout=280,
+        check=False,
+    )
+
+
 @pytest.fixture
 def run_train(tmp_path: Path) -> Run:
-    """Runs `python src/train.py ARGUMENTS` in an empty folder and returns what it printed and its exit status."""
-
-    def run(*arguments: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(ROOT / "src" / "train.py"), *arguments],
-            cwd=tmp_path,
-            env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
-            capture_output=True,
-            text=True,
-            timeout=280,
-            check=False,
-        )
-
-    return run
+    """Runs `python src/train.py ARGUMENTS` in an empty folder."""
+    return partial(run_door, "train.py", tmp_path)

@@ -133,7 +133,7 @@ def test_steps_stay_on_the_device(monkeypatch: pytest.MonkeyPatch, activation: s
     signals = torch.empty(8, 100, device=meta)
     with NothingOnTheHost():
         module.training_step(TrainingChunk(source, waves, 0, 0), 0)
-        module.validation_step(EvaluationBatch("val/mse", "val/mean", signals, signals), 0)
+        module.validation_step(EvaluationBatch("val/mse", "val/mean", 0.0, signals, signals), 0)
         module.meter.compute()
     assert len(stepped) == 4
     assert module.losses[0].shape == (4, 3)

@@ -88,7 +88,13 @@ def test_limits_themselves_are_allowed() -> None:
     assert (allowed.latent.dim, allowed.noise.levels, allowed.trainer["devices"]) == (99, [], 2)
 
 
-@pytest.mark.parametrize("option", ["linear", "denoising"])
+@pytest.mark.parametrize("option", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))
 def test_experiments_compose(option: str) -> None:
     composed = checked(f"experiment={option}")
-    assert (composed.model.name == "linear_tied", composed.noise.train > 0) == (option == "linear", option == "denoising")
+    assert (composed.model.name == "linear_tied") == (option in ("theorem", "plane"))
+    assert (composed.noise.train > 0) == (option == "denoising")
+
+
+def test_small_sets_are_trained_for_as_many_steps() -> None:
+    for size, epochs in {100: 9360, 1000: 624, 20000: 30}.items():
+        assert checked("experiment=overfitting", f"data.train_size={size}").trainer["max_epochs"] == epochs

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from conftest import Run, data_settings, noise_settings
@@ -42,21 +43,24 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     run = only_run(tmp_path)
     assert "prelu autoencoder 100→50→25→10→5→10→25→50→100" in done.stdout
     assert f"Everything about this run is in {run.relative_to(tmp_path)}" in done.stdout
-    for heading in ("autoencoder, mean ± std of 3", "best", "SVD", "PCA", "ratio to SVD", *METRICS):
+    for heading in ("mean ± std of 3", "best", "SVD", "PCA", "Wiener", "Bayes", "/ SVD", "/ Bayes", *METRICS):
         assert heading in done.stdout
 
     record = results_of(run)
     described = {key: record[key] for key in ("status", "activation", "latent_dim", "seed", "replicas")}
     assert described == {"status": "completed", "activation": "prelu", "latent_dim": 5, "seed": 4, "replicas": 3}
-    assert set(record["metrics"]) == {*METRICS, *(f"{metric}/over_svd" for metric in METRICS)}
+    noisy = [metric for metric in METRICS if "noise" in metric]
+    ratios = {f"{metric}/over_svd" for metric in METRICS} | {f"{metric}/over_bayes" for metric in noisy}
+    assert set(record["metrics"]) == {*METRICS, *ratios}
     for summary in record["metrics"].values():
         assert set(summary) == {"mean", "std", "min", "max", "median", "per_replica"}
         assert len(summary["per_replica"]) == 3
-    assert set(record["references"]) == {"svd", "pca"}
-    for errors in record["references"].values():
-        assert set(errors) == set(METRICS)
+    measured = {name: set(errors) for name, errors in record["references"].items()}
+    assert measured == {"svd": set(METRICS), "pca": set(METRICS), "wiener": set(noisy), "bayes": set(noisy)}
     ratio = record["metrics"]["val/mse"]["mean"] / record["references"]["svd"]["val/mse"]
     assert record["metrics"]["val/mse/over_svd"]["mean"] == pytest.approx(ratio)
+    ratio = record["metrics"]["val/mse_noise_1.0"]["mean"] / record["references"]["bayes"]["val/mse_noise_1.0"]
+    assert record["metrics"]["val/mse_noise_1.0/over_bayes"]["mean"] == pytest.approx(ratio)
     assert record["timing"]["steps"] == 2 * (1280 // 64)
     assert record["timing"]["fit_seconds"] > 0
     assert record["timing"]["signals_per_second"] > 0
@@ -65,10 +69,19 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
 
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "events" not in path.name}
     assert {"results.json", "train.log", ".hydra/config.yaml", "checkpoints/last.ckpt", "checkpoints/best.ckpt"} <= files
-    assert {"figures/sine_noise_0.1.png", "figures/sine_noise_1.0.png"} <= files
+    assert {f"figures/sine_noise_{level}.{kind}" for level in ("0.1", "1.0") for kind in ("png", "svg")} <= files
+    with np.load(run / "reconstructions.npz") as arrays:
+        assert arrays["autoencoder_0.1"].shape == (3, 10, 100)
+        error = np.square(arrays["autoencoder_1.0"] - arrays["sine"]).mean((1, 2))
+        assert error == pytest.approx(record["metrics"]["sine/mse_noise_1.0"]["per_replica"], rel=1e-4)
+        error = np.square(arrays["bayes_0.1"].mean(0) - arrays["sine"]).mean()
+        assert error == pytest.approx(record["references"]["bayes"]["sine/mean_mse_noise_0.1"], rel=1e-4)
+        order = np.argsort(record["metrics"]["val/mse"]["per_replica"])
+        assert arrays["shown"] == order[1], "the replica shown is the median one"
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 40
 
-    ours, svd, pca = (events(run / "tb" / name) for name in ("autoencoder", "svd", "pca"))
+    ours, svd, pca, bayes = (events(run / "tb" / name) for name in ("autoencoder", "svd", "pca", "bayes"))
+    assert set(bayes.Tags()["scalars"]) == set(noisy)
     for metric in METRICS:
         tags = [curve.Tags()["scalars"] for curve in (ours, svd, pca)]
         assert all(metric in tag for tag in tags), f"{metric} is not in one chart"
@@ -92,6 +105,37 @@ def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_pat
     assert first["config_fingerprint"] == second["config_fingerprint"]
 
 
+def test_nothing_is_better_than_bayes(run_train: Run, tmp_path: Path) -> None:
+    """On signals of the kind it knows, no network is below the posterior mean by more than the sample allows."""
+    done = run_train("experiment=denoising", "data.train_size=6400", "trainer.max_epochs=3", "replicas=2", "data.val_size=2000")
+    assert done.returncode == 0
+    record = results_of(only_run(tmp_path))
+    for level in ("0.1", "1.0"):
+        floor = record["references"]["bayes"][f"val/mse_noise_{level}"]
+        others = [record["references"][name][f"val/mse_noise_{level}"] for name in ("svd", "pca", "wiener")]
+        assert min(*others, *record["metrics"][f"val/mse_noise_{level}"]["per_replica"]) > floor
+
+
+def test_references_from_the_population(run_train: Run, tmp_path: Path) -> None:
+    for basis in ("fitted", "population"):
+        arguments = ("debug=quick", "logger=none", "data.val_size=2000", f"basis={basis}", f"hydra.run.dir={basis}")
+        assert run_train(*arguments).returncode == 0
+    fitted, population = (results_of(tmp_path / basis)["references"] for basis in ("fitted", "population"))
+    assert population["svd"]["val/mse"] == pytest.approx(0.313523, rel=0.005)  # SPEC section 6
+    assert population["svd"]["val/mse"] < fitted["svd"]["val/mse"]  # 1,280 signals tell the directions only roughly
+    assert population["svd"]["train/mse"] > fitted["svd"]["train/mse"]
+    assert population["bayes"] == fitted["bayes"]
+
+
+def test_a_latent_of_one_is_drawn(run_train: Run, tmp_path: Path) -> None:
+    assert run_train("debug=quick", "latent=1", "replicas=2", "data.families=[sin,cos]").returncode == 0
+    run = only_run(tmp_path)
+    assert (run / "figures" / "latent.svg").exists()
+    with np.load(run / "reconstructions.npz") as arrays:
+        shapes = {name: arrays[name].shape for name in ("latent_r", "latent", "decoded_z", "decoded")}
+    assert shapes == {"latent_r": (301,), "latent": (2, 2, 301), "decoded_z": (2, 9), "decoded": (2, 9, 100)}
+
+
 def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "activation=relu,tanh,gelu", "latent=1,5", "debug=quick", "data.train_size=128")
     assert (done.returncode, done.stderr) == (0, "")
@@ -105,6 +149,7 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
         rows = list(csv.DictReader(file))
     assert {(row["activation"], int(row["latent_dim"])) for row in rows} == wanted
     assert [float(row["val/mse mean"]) for row in rows] == sorted(float(row["val/mse mean"]) for row in rows)
+    assert "5 of 6 jobs done, about" in done.stdout
     table = done.stdout[done.stdout.index("Sweep of 6 jobs") :]
     assert all(job in table for job in jobs)
     assert done.stdout.rstrip().endswith("summary.csv")
@@ -167,17 +212,31 @@ def test_no_references_no_logger_no_noise(run_train: Run, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_tied_linear_autoencoder_finds_the_svds_subspace(run_train: Run, tmp_path: Path) -> None:
-    assert run_train("model=linear_tied", "latent=5", "scheduler=cosine", "logger=none").returncode == 0
+    assert run_train("experiment=theorem", "replicas=2").returncode == 0
     run = only_run(tmp_path)
     record = results_of(run)
+    assert record["metrics"]["linear/excess"]["max"] < 1e-3
+    assert record["metrics"]["linear/largest_angle"]["max"] < 1
+    assert (run / "figures" / "convergence.svg").exists()
+    curve = events(run / "tb" / "autoencoder").Scalars("linear/largest_angle")
+    assert [point.step for point in curve][:2] == [312, 624]
+    assert curve[-1].value < curve[0].value / 10
     assert record["activation"] == "identity"
     assert record["metrics"]["train/mse"]["mean"] == pytest.approx(record["references"]["svd"]["train/mse"], rel=1e-3)
     weight: Tensor = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.encoder.0.weight"][0]
     source = SinusoidDataModule(data_settings(train_size=20_000), noise_settings(), 0, 1)
     svd = SVD(5)
     svd.fit(moments_of(source.training_signals()))
-    assert torch.rad2deg(principal_angles(weight.T, svd.basis)).max().item() < 1
+    angle = torch.rad2deg(principal_angles(weight.T, svd.basis)).max().item()
+    assert angle == pytest.approx(record["metrics"]["linear/largest_angle"]["per_replica"][0], rel=1e-3)
     torch.testing.assert_close(weight @ weight.T, torch.eye(5), atol=0.01, rtol=0)  # W Wᵀ = I at the optimum
+
+
+def test_the_example_in_space_finds_its_plane(run_train: Run, tmp_path: Path) -> None:
+    assert run_train("experiment=plane").returncode == 0
+    record = results_of(only_run(tmp_path))
+    assert record["metrics"]["linear/largest_angle"]["max"] < 0.1
+    assert (only_run(tmp_path) / "figures" / "plane.svg").exists()
 
 
 @pytest.mark.slow

@@ -55,6 +55,7 @@ def register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
     OmegaConf.register_new_resolver("token", lambda: token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("epochs", epochs, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
 
@@ -120,6 +121,11 @@ def quote_whole_numbers(argument: str) -> str:
         if value.shuffle:
             choices = f"shuffle({choices})"
     return f"{key}=" + _WHOLE_NUMBER.sub(r"'\g<0>'", choices)
+
+
+def epochs(steps: int, signals: int, batch: int) -> int:
+    """How many epochs come nearest to a number of optimiser steps, at least one."""
+    return max(1, round(steps / max(1, signals // batch)))
 
 
 def folder_name(overrides: str) -> str:

@@ -97,15 +97,15 @@ class SinusoidDataModule(L.LightningDataModule):
         """Validation signals, clean and at every noise level, and the noisy copies of the test sine."""
         key = self._generator("validation signals")
         clean = signals.stratified_sample(self.data.val_size, self.data.families, self.data.sigma, key).at(self.times)
-        batches = list(self._split("val/mse", clean, clean))
+        batches = list(self._split("val/mse", 0.0, clean, clean))
         for level in self.noise.levels:
             noisy = signals.add_noise(clean, level, self._generator("validation noise", level))
-            batches += self._split(f"val/mse_noise_{level}", noisy, clean)
+            batches += self._split(f"val/mse_noise_{level}", level, noisy, clean)
         return EvaluationBatches(batches, [self.noisy_sine(level) for level in self.noise.levels])
 
     def test_dataloader(self) -> "EvaluationBatches":
         """What the validation has, and all the training signals."""
-        training = (batch for part in self.training_signals() for batch in self._split("train/mse", part, part))
+        training = (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
         return EvaluationBatches(training, self.val_dataloader())
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
@@ -121,7 +121,7 @@ class SinusoidDataModule(L.LightningDataModule):
         """Noisy copies of one sine, `sin(r t) + level · p` with r = `data.test_frequency` (paper 4.4)."""
         sine = torch.sin(self.data.test_frequency * self.times).repeat(self.noise.copies, 1)
         noisy = signals.add_noise(sine, level, self._generator("sine noise", level))
-        return EvaluationBatch(f"sine/mse_noise_{level}", f"sine/mean_mse_noise_{level}", noisy, sine)
+        return EvaluationBatch(f"sine/mse_noise_{level}", f"sine/mean_mse_noise_{level}", level, noisy, sine)
 
     def with_training_noise(self, targets: Signals, epoch: int, step: int) -> Signals:
         """The inputs of one step: its signals, with the noise that conf/noise asks for."""
@@ -136,10 +136,10 @@ class SinusoidDataModule(L.LightningDataModule):
         return inputs
 
     def _split(
-        self, metric: str, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
+        self, metric: str, noise: float, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
     ) -> Iterator[EvaluationBatch]:
         for pair in zip(inputs.split(self.evaluation_batch), targets.split(self.evaluation_batch), strict=True):
-            yield EvaluationBatch(metric, None, *pair)
+            yield EvaluationBatch(metric, None, noise, *pair)
 
     def _generator(self, *purpose: str | float) -> torch.Generator:
         return generator(self.device, self.data.seed, *purpose)

@@ -16,12 +16,14 @@ class EvaluationBatch(NamedTuple):
     Attributes:
         metric: Name of the error of each reconstruction, for example `val/mse_noise_0.1`.
         mean_metric: Name of the error of the mean over the batch, for noisy copies of one signal; None for other batches.
+        noise: Standard deviation of the noise in the inputs, 0 for clean ones; the references may use it.
         inputs: What is given to the model, clean or noisy.
         targets: The clean signals.
     """
 
     metric: str
     mean_metric: str | None
+    noise: float
     inputs: Float[Tensor, "signal time"]
     targets: Float[Tensor, "signal time"]
 

@@ -1,41 +1,213 @@
-"""Figures: data in, a matplotlib Figure out. No global state, so they can be made in any thread."""
+"""Figures: arrays in, a matplotlib Figure out. No global state, so they can be made in any thread.
 
-from collections.abc import Mapping
+Colours are Okabe & Ito's (2008), which colour-blind readers can tell apart; where print may lose them, line styles differ too.
+"""
 
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
 from jaxtyping import Float
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from torch import Tensor
+from numpy import ndarray
 
-# Okabe & Ito's palette (2008), which colour-blind readers can tell apart.
-_TRUTH, _COPY, _MEAN = "black", "#56B4E9", "#D55E00"
+BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
+_SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
+_TIME = "time t"  # in the paper's unit, which has no name
 
 
-def sine_reconstructions(
-    times: Float[Tensor, " time"],
-    sine: Float[Tensor, " time"],
-    panels: Mapping[str, Float[Tensor, "copy time"]],
+def _grid(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+    """A figure with `count` panels in rows of at most `columns`."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
+    for axis in axes[count:]:
+        axis.set_visible(False)
+    for axis in axes:
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure, axes[:count]
+
+
+def reconstructions(
+    times: Float[ndarray, " time"],
+    sine: Float[ndarray, " time"],
+    panels: Mapping[str, Float[ndarray, "copy time"]],
     title: str,
+    copies: bool = True,
 ) -> Figure:
-    """Noisy copies of a sine and their reconstructions, one panel for each, with the mean of the copies and the truth.
+    """Noisy copies of a sine or a model's reconstructions of them, one panel for each, beside the truth (paper, figures 8 to 14).
 
     Args:
         times: Time grid.
         sine: The true signal.
-        panels: What to show in each panel, by its heading: the noisy copies themselves, or a model's reconstructions.
+        panels: What to show in each panel, by its heading.
         title: Title of the figure.
+        copies: Whether to show every copy under their mean; otherwise the mean alone.
     """
-    figure = Figure(figsize=(4.2 * len(panels), 3.8), layout="constrained")
-    axes = figure.subplots(1, len(panels), sharex=True, sharey=True, squeeze=False)[0]
-    for axis, (heading, copies) in zip(axes, panels.items(), strict=True):
-        lines = axis.plot(times, copies.T, color=_COPY, linewidth=0.8, alpha=0.6)
-        lines[0].set_label(f"each of {len(copies)} copies")
-        axis.plot(times, copies.mean(0), color=_MEAN, linewidth=2, label="their mean")
-        axis.plot(times, sine, color=_TRUTH, linewidth=1.2, linestyle="--", label="true signal")
-        error = (copies.mean(0) - sine).square().mean().item()
-        axis.set_title(f"{heading}\nerror of the mean {error:.2g}", fontsize=11)
-        axis.set_xlabel("time")
-        axis.grid(alpha=0.25)
-    axes[0].set_ylabel("value")
+    figure, axes = _grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, sharex=True, sharey=True)
+    for number, (axis, (heading, values)) in enumerate(zip(axes, panels.items(), strict=True)):
+        if copies:
+            lines = axis.plot(times, values.T, color=SKY, linewidth=0.8, alpha=0.6)
+            lines[0].set_label(f"each of {len(values)} copies")
+        axis.plot(times, values.mean(0), color=VERMILION, linewidth=2, label="their mean")
+        axis.plot(times, sine, color=BLACK, linewidth=1.2, linestyle="--", label="true signal")
+        error = np.square(values.mean(0) - sine).mean()
+        axis.set_title(f"{heading}\nerror of the mean {error:.2g}", fontsize=10)
+        if number >= len(panels) - 4:
+            axis.set_xlabel(_TIME)
+            axis.xaxis.set_tick_params(labelbottom=True)
+        if number % 4 == 0:
+            axis.set_ylabel("value")
     figure.suptitle(title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    return figure
+
+
+def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]) -> Figure:
+    """A continuous signal and the samples that stand for it (paper, figure 6)."""
+    figure, (axis,) = _grid(1, 1, 7.0, 2.6)
+    fine = np.linspace(times[0], times[-1], 10 * len(times))
+    axis.plot(fine, np.interp(fine, times, sine), color=SKY, linewidth=1.5, label="signal sin(t)")
+    axis.plot(times, sine, ".", color=VERMILION, markersize=4, label=f"its {len(times)} samples")
+    axis.set(xlabel=_TIME, ylabel="value", title="A signal and its samples")
+    figure.legend(loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def families(times: Float[ndarray, " time"], signals: Mapping[str, Float[ndarray, " time"]], r: float) -> Figure:
+    """One signal of each family (paper, figure 7)."""
+    figure, (axis,) = _grid(1, 1, 7.0, 3.0)
+    for (name, values), (color, style) in zip(signals.items(), _SERIES, strict=False):
+        axis.plot(times, values, color=color, linestyle=style, label=_family(name))
+    axis.set(xlabel=_TIME, ylabel="value", title=f"The families of signals at r = {r:g}")
+    figure.legend(loc="outside lower center", ncols=len(signals), frameon=False, fontsize=9)
+    return figure
+
+
+def _family(name: str) -> str:
+    signs = {"sin": "sin rt", "cos": "cos rt", "+": " + ", "-": " − ", "*": " · "}
+    for old, new in signs.items():
+        name = name.replace(old, new)
+    return name
+
+
+def latent_curves(
+    r: Float[ndarray, " r"],
+    latent: Mapping[str, Float[ndarray, " r"]],
+    times: Float[ndarray, " time"],
+    drawn: Mapping[float, Float[ndarray, " time"]],
+    title: str,
+) -> Figure:
+    """A one-dimensional latent: where each family's signals land in it, and what the decoder draws along it.
+
+    Args:
+        r: Frequencies.
+        latent: For each family, the latent of its signal at every r.
+        times: Time grid.
+        drawn: What the decoder makes of some values of the latent.
+        title: Title of the figure.
+    """
+    figure, (left, right) = _grid(2, 2, 5.0, 3.2)
+    for (name, values), (color, style) in zip(latent.items(), _SERIES, strict=False):
+        left.plot(r, values, color=color, linestyle=style, linewidth=1.3, label=_family(name))
+    left.set(xlabel="frequency r, radians per unit of time", ylabel="latent z", title="the latent of every signal")
+    left.legend(frameon=False, fontsize=8)
+    for (z, values), color in zip(drawn.items(), colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
+        right.plot(times, values, color=color, linewidth=1.6, label=f"z = {z:.2g}")
+    right.set(xlabel=_TIME, ylabel="value", title="what the decoder draws as z moves")
+    right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
+    figure.suptitle(title)
+    return figure
+
+
+def plane(
+    signals: Float[ndarray, "signal 3"],
+    basis: Float[ndarray, "3 2"],
+    weight: Float[ndarray, "2 3"],
+    title: str,
+) -> Figure:
+    """Signals of three samples, the plane of their left singular vectors U₂, and a tied autoencoder's (paper 2.1, figure 3).
+
+    Args:
+        signals: The points.
+        basis: The left singular vectors.
+        weight: The autoencoder's matrix W, whose rows should span the same plane.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(6.4, 5.6), layout="constrained")
+    axis: Any = figure.add_subplot(projection="3d")
+    reach = 1.15 * np.abs(signals @ basis).max()
+    corners = np.array([[-1, -1], [-1, 1], [1, 1], [1, -1]]) * reach @ basis.T
+    axis.plot_trisurf(*corners.T, triangles=[[0, 1, 2], [0, 2, 3]], color=SKY, alpha=0.25)
+    points = signals @ weight.T @ weight
+    for number, (signal, point) in enumerate(zip(signals, points, strict=True)):
+        axis.plot(*np.stack([signal, point]).T, color=BLACK, linewidth=0.8, linestyle=":")
+        axis.plot(*signal[:, None], "o", color=BLUE, label="signal" if number == 0 else None)
+        axis.plot(*point[:, None], "s", color=VERMILION, label="its reconstruction W\u1d40W x" if number == 0 else None)
+    for vectors, color, style, label in ((basis.T, BLACK, "-", "U\u2082"), (weight, VERMILION, "--", "rows of W")):
+        for number, vector in enumerate(vectors):
+            axis.plot(
+                *np.stack([0 * vector, vector]).T, color=color, linestyle=style, linewidth=2, label=None if number else label
+            )
+    axis.set(xlabel="sample 1", ylabel="sample 2", zlabel="sample 3", title=title)
+    axis.view_init(elev=18, azim=-50)
+    axis.set_box_aspect((1, 1, 1), zoom=0.88)
+    axis.locator_params(nbins=5)
+    figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def convergence(steps: Sequence[int], curves: Mapping[str, Mapping[str, Float[ndarray, " step"]]], title: str) -> Figure:
+    """Quantities that go to zero while a network trains, on logarithmic axes.
+
+    Args:
+        steps: Optimiser steps.
+        curves: For each panel, by its label with unit, the values of each series by its name.
+        title: Title of the figure.
+    """
+    figure, axes = _grid(len(curves), 2, 4.4, 3.0)
+    for axis, (label, series) in zip(axes, curves.items(), strict=True):
+        for number, (name, values) in enumerate(series.items()):
+            color = colormaps["cividis"](0.92 * number / max(1, len(series) - 1))
+            axis.plot(steps, values, color=color, linewidth=1.4, label=name)
+        lowest, highest = (function([function(values) for values in series.values()]) for function in (np.min, np.max))
+        axis.set(xlabel="optimiser step", ylabel=label, yscale="log" if highest > 10 * lowest > 0 else "linear")
+    figure.suptitle(title)
+    if len(next(iter(curves.values()))) > 1:
+        figure.legend(*axes[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    return figure
+
+
+def dependence(
+    label: str,
+    choices: Sequence[str],
+    series: Mapping[str, Sequence[Float[ndarray, " replica"]]],
+    lines: Mapping[str, float],
+    title: str,
+) -> Figure:
+    """How errors depend on one setting: the median over replicas, and their range.
+
+    Args:
+        label: Name of the setting.
+        choices: Its values, in order.
+        series: By the name of the error, for each value the errors of all replicas.
+        lines: Errors that do not depend on the setting, by name.
+        title: Title of the figure.
+    """
+    figure, (axis,) = _grid(1, 1, 6.4, 3.4)
+    places = np.arange(len(choices))
+    for (name, errors), (color, style) in zip(series.items(), _SERIES, strict=False):
+        middles, lows, highs = (np.array([kind(each) for each in errors]) for kind in (np.median, np.min, np.max))
+        axis.plot(places, middles, color=color, linestyle=style, marker="o", label=name)
+        axis.fill_between(places, lows, highs, color=color, alpha=0.15, linewidth=0)
+    for (name, error), color in zip(lines.items(), (BLACK, ORANGE), strict=False):
+        axis.axhline(error, color=color, linestyle=":", label=name)
+    axis.set_xticks(places, choices)
+    axis.set(xlabel=label, ylabel="mean squared error per sample", yscale="log", title=title)
+    figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure

@@ -14,10 +14,14 @@ from secrets import token_hex
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from rich import box
 from rich.table import Table
 
 RESULTS = "results.json"
+ARRAYS = "reconstructions.npz"
 SUMMARY = "summary.csv"
+
+REFERENCES = {"svd": "SVD", "pca": "PCA", "wiener": "Wiener", "bayes": "Bayes"}  # what they are called in tables and figures
 
 
 def summarise(values: Sequence[float]) -> dict[str, Any]:
@@ -53,12 +57,12 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("torch", "lightning", "hydra-core", "omegaconf", "numpy")}
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, content: str | bytes) -> None:
     """Write a file so that at any moment either the whole of it is there or nothing new: a temporary file, then a rename."""
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
@@ -72,25 +76,50 @@ def write_results(folder: Path, results: Mapping[str, Any]) -> None:
     write_atomically(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
+def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
+    """Write NumPy arrays as `reconstructions.npz` in a run's folder."""
+    import numpy as np  # only runs need it; what answers --help imports this module too
+
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(folder / ARRAYS, content.getvalue())
+
+
+def write_figure(folder: Path, name: str, figure: Any) -> None:
+    """Write a matplotlib Figure as PNG, for looking at, and as SVG, for printing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds: dict[str, dict[str, Any]] = {"png": {"dpi": 120}, "svg": {"metadata": {"Date": None}}}
+    for kind, options in kinds.items():
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, **options)
+        write_atomically(folder / f"{name}.{kind}", content.getvalue())
+
+
 def closing_table(results: Mapping[str, Any]) -> Table:
     """The table at the end of a run: every error of the autoencoder next to those of the references."""
     replicas = results["replicas"]
-    table = Table(title=f"{results['activation']} autoencoder, latent {results['latent_dim']}: mean squared error per sample")
-    table.add_column("error")
-    table.add_column("autoencoder" if replicas == 1 else f"autoencoder, mean ± std of {replicas}", justify="right")
+    title = f"{results['activation']} autoencoder, latent {results['latent_dim']}: mean squared error per sample"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("error", no_wrap=True)
+    table.add_column("autoencoder" if replicas == 1 else f"mean ± std of {replicas}", justify="right")
     if replicas > 1:
         table.add_column("best", justify="right")
     for name in results["references"]:
-        table.add_column(name.upper(), justify="right")
-    table.add_column("ratio to SVD", justify="right")
+        table.add_column(REFERENCES[name], justify="right")
+    ratios = {name: f"over_{name}" for name in ("svd", "bayes") if name in results["references"]}
+    for name in ratios:
+        table.add_column(f"/ {REFERENCES[name]}", justify="right")
     metrics = results["metrics"]
     for metric in next(iter(results["references"].values())):
         summary = metrics[metric]
-        row = [_number(summary["mean"])]
+        row = [_number(summary["mean"], 3)]
         if replicas > 1:
-            row = [f"{_number(summary['mean'])} ± {_number(summary['std'], 2)}", _number(summary["min"])]
-        row += [_number(errors[metric]) for errors in results["references"].values()]
-        table.add_row(metric, *row, _number(metrics[f"{metric}/over_svd"]["mean"], 3))
+            row = [f"{_number(summary['mean'], 3)} ± {_number(summary['std'], 2)}", _number(summary["min"], 3)]
+        row += [_number(errors[metric], 3) if metric in errors else "" for errors in results["references"].values()]
+        for key in ratios.values():
+            ratio = metrics.get(f"{metric}/{key}")
+            row.append(_number(ratio["mean"], 3) if ratio else "")
+        table.add_row(metric, *row)
     return table
 
 

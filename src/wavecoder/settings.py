@@ -15,6 +15,7 @@ ACTIVATIONS = ("identity", "relu", "sigmoid", "tanh", "leaky_relu", "prelu", "ge
 FAMILIES = ("sin", "cos", "sin+cos", "sin-cos", "sin*cos")
 MODELS = ("deep", "linear_tied")
 LOSSES = ("mse", "l1", "huber")
+BASES = ("fitted", "population")
 
 
 class SettingError(ValueError):
@@ -142,6 +143,7 @@ class Settings:
     seed: int = MISSING
     replicas: int = MISSING
     loss: str = MISSING
+    basis: str = MISSING
     activation: ActivationSettings = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -157,6 +159,7 @@ class Settings:
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.replicas >= 1, "replicas", self.replicas, "at least 1")
         _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
+        _require(self.basis in BASES, "basis", self.basis, f"one of {', '.join(BASES)}")
         _require(
             self.latent.dim < self.data.samples,
             "latent.dim",

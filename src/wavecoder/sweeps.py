@@ -4,6 +4,7 @@ import logging
 import os
 import shutil
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -46,17 +48,50 @@ class CheckSettings(Callback):
         _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()]
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        if config.hydra.sweeper._target_.rpartition(".")[2] != BasicSweeper.__name__:
-            return  # other sweepers choose their jobs as they go; each is then checked when it starts
         loader = GlobalHydra.instance().config_loader()
-        overrides = OverridesParser.create(loader).parse_overrides(list(config.hydra.overrides.task))
         try:
-            for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]:
+            for job in _known_jobs(config):
                 settings = from_config(loader.load_sweep_config(config, job))
-                if config.hydra.launcher._target_.endswith("BasicLauncher"):  # others run the jobs elsewhere
+                if _runs_here(config):
                     _check_device(settings)
         except (SettingError, HydraException, OmegaConfBaseException) as error:
             commandline.refuse(error)
+
+
+class SweepProgress(Callback):
+    """After each job of a sweep that runs here, one after another: how many are done, and how long the others will take."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        self._jobs = len(_known_jobs(config)) if _runs_here(config) else 0
+        self._done = 0
+        self._started = time.monotonic()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if config.hydra.mode != RunMode.MULTIRUN or not _runs_here(config):
+            return
+        self._done += 1
+        if self._done < self._jobs:
+            left = (time.monotonic() - self._started) / self._done * (self._jobs - self._done)
+            log.info("%d of %d jobs done, about %s left", self._done, self._jobs, _duration(left))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
+
+
+def _known_jobs(config: DictConfig) -> list[list[str]]:
+    """The overrides of every job of a sweep; none if its sweeper chooses jobs as it goes."""
+    if config.hydra.sweeper._target_.rpartition(".")[2] != BasicSweeper.__name__:
+        return []
+    chosen = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
+    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+    overrides = parser.parse_overrides([*chosen, *config.hydra.overrides.task])
+    return [list(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
+
+
+def _runs_here(config: DictConfig) -> bool:
+    """Whether the jobs of a sweep run in this process."""
+    return str(config.hydra.launcher._target_).endswith("BasicLauncher")
 
 
 def _check_device(settings: Settings) -> None:

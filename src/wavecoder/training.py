@@ -25,6 +25,7 @@ from rich.console import Console
 from wavecoder import results
 from wavecoder.autoencoder import Autoencoder, DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.callbacks.references import find_references
+from wavecoder.callbacks.subspace import LinearSubspace
 from wavecoder.datamodule import SinusoidDataModule
 from wavecoder.module import AutoencoderModule
 from wavecoder.settings import SettingError, Settings, from_config
@@ -116,12 +117,17 @@ def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[st
     if (callback := find_references(run.trainer)) is not None:
         references = callback.errors
         errors |= {metric: ratio.tolist() for metric, ratio in callback.ratios(run.module).items()}
+    record: dict[str, Any] = {}
+    if (subspace := next((each for each in _callbacks(run.trainer) if isinstance(each, LinearSubspace)), None)) is not None:
+        errors |= subspace.latest
+        record["subspace"] = {"steps": subspace.steps} | subspace.history
     settings = run.settings
-    return {
+    return record | {
         "status": "completed",
         "activation": settings.activation.name,
         "latent_dim": settings.latent.dim,
         "model": settings.model.name,
+        "bias": settings.model.bias,
         "noise": {"levels": list(settings.noise.levels), "train": settings.noise.train},
         "seed": settings.seed,
         "replicas": settings.replicas,
@@ -135,6 +141,11 @@ def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[st
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
     }
+
+
+def _callbacks(trainer: L.Trainer) -> list[L.Callback]:
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
 
 
 def build_network(settings: Settings, seeds: range) -> Autoencoder:

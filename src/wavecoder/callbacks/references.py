@@ -1,4 +1,4 @@
-"""The error of the SVD and of PCA, next to the autoencoder's wherever that appears."""
+"""The errors of the SVD, PCA, the Wiener filter and the Bayes denoiser, next to the autoencoder's wherever that appears."""
 
 from pathlib import Path
 
@@ -12,43 +12,58 @@ from torch.utils.tensorboard import SummaryWriter
 from wavecoder.datamodule import datamodule_of
 from wavecoder.errors import ErrorMeter
 from wavecoder.module import AutoencoderModule
-from wavecoder.references import PCA, SVD, Reference, moments_of
+from wavecoder.references import PCA, SVD, Bayes, Moments, Reference, Wiener, moments_of, population_moments
+
+_DENOISERS = ("wiener", "bayes")  # clean signals they leave as they are, so they are measured on noisy ones only
+_RATIOS = ("svd", "bayes")  # the references that the autoencoder's errors are divided by
 
 
 class ReferenceErrors(L.Callback):
     """Fits the references to the clean training signals and measures them on what the autoencoder is measured on.
 
     In TensorBoard each reference is a run of its own beside the autoencoder's, with the same tags, so that its line stands in
-    the same charts. The ratio of the autoencoder's error to the SVD's is logged as `…/over_svd`.
+    the same charts. The ratios of the autoencoder's errors to the SVD's and to the Bayes denoiser's are logged as `…/over_svd`
+    and `…/over_bayes`.
 
     Args:
         rank: Rank of the SVD and of PCA: the size of the latent.
+        basis: Whether SVD, PCA and the Wiener filter are `fitted` to the training signals or to the exact `population` moments.
 
     Attributes:
         references: The fitted references, by name.
+        moments: What they were fitted to.
         errors: Their errors, by name and metric.
     """
 
-    def __init__(self, rank: int) -> None:
-        self.references: dict[str, Reference] = {"svd": SVD(rank), "pca": PCA(rank)}
+    moments: Moments
+
+    def __init__(self, rank: int, basis: str) -> None:
+        self.rank = rank
+        self.basis = basis
+        self.references: dict[str, Reference] = {}
         self.errors: dict[str, dict[str, float]] = {}
         self._writers: dict[str, SummaryWriter] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         datamodule = datamodule_of(trainer)
-        moments = moments_of(datamodule.training_signals())
-        meters = {name: ErrorMeter() for name in self.references}
+        kind = (datamodule.times, datamodule.data.families, datamodule.data.sigma)
+        self.moments = population_moments(*kind) if self.basis == "population" else moments_of(datamodule.training_signals())
+        self.references = {"svd": SVD(self.rank), "pca": PCA(self.rank), "wiener": Wiener(), "bayes": Bayes(*kind)}
         for reference in self.references.values():
-            reference.fit(moments)
+            reference.fit(self.moments)
+        meters = {name: ErrorMeter() for name in self.references}
         for batch in datamodule.test_dataloader():
             for name, reference in self.references.items():
-                meters[name].update(batch, reference.reconstruct(batch.inputs).unsqueeze(0))
+                if batch.noise or name not in _DENOISERS:
+                    meters[name].update(batch, reference.reconstruct(batch.inputs, batch.noise).unsqueeze(0))
         self.errors = {
-            name: {metric: errors.item() for metric, errors in meter.compute().items()} for name, meter in meters.items()
+            name: {metric: errors.item() for metric, errors in meter.compute().items()}
+            for name, meter in meters.items()
+            if meter.compute()  # where no signal is noisy, the denoisers have nothing to do
         }
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             folder = Path(trainer.logger.log_dir).parent
-            self._writers = {name: SummaryWriter(folder / name) for name in self.references}
+            self._writers = {name: SummaryWriter(folder / name) for name in self.errors}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer, pl_module)
@@ -65,14 +80,17 @@ class ReferenceErrors(L.Callback):
             trainer.logger.log_metrics({metric: ratio.item() for metric, ratio in ratios.items()}, step)
         for name, writer in self._writers.items():
             for metric in pl_module.meter.compute():
-                writer.add_scalar(metric, self.errors[name][metric], step)
+                if metric in self.errors[name]:
+                    writer.add_scalar(metric, self.errors[name][metric], step)
             writer.flush()
 
     def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " replica"]]:
-        """The latest error of each replica over the SVD's, as `METRIC/over_svd`."""
+        """The latest errors of each replica over those of the SVD and the Bayes denoiser, as `METRIC/over_svd` and so on."""
         return {
-            f"{metric}/over_svd": errors / torch.tensor(self.errors["svd"][metric], dtype=errors.dtype, device=errors.device)
+            f"{metric}/over_{name}": errors / torch.tensor(self.errors[name][metric], dtype=errors.dtype, device=errors.device)
             for metric, errors in module.meter.compute().items()
+            for name in _RATIOS
+            if metric in self.errors.get(name, {})
         }
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:

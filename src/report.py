@@ -1,0 +1,25 @@
+"""Make the report of a sweep, also of one that is not complete: `python src/report.py outputs/sweeps/…`."""
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def main() -> None:
+    """Write report.html and report.md into the folder given and say where they are."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("sweep", type=Path, help="folder of the sweep")
+    folder = parser.parse_args().sweep
+
+    from wavecoder.report import write_report  # torch takes seconds to import
+    from wavecoder.settings import SettingError
+
+    try:
+        print(f"The report is {write_report(folder)}")
+    except SettingError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

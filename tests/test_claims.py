@@ -1,0 +1,160 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import scipy.stats
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from wavecoder import results
+from wavecoder.claims import ACTIVATIONS, PaperRuns, Verdict, bootstrap, judge, judge_all
+
+SEEDS = 20
+SINE = np.sin(np.arange(100) / 10)
+POWER = float(np.square(SINE).mean())
+
+
+class World:
+    """Made-up results in which every claim holds, to be changed."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.jobs: dict[str, dict[str, Any]] = {}
+        self.curves: dict[str, dict[str, Any]] = {}
+        for latent in (1, 5):
+            for activation in ACTIVATIONS:
+                self.add(f"{activation}{latent}", activation, latent)
+        for latent in (1, 5):
+            self.add(f"tied{latent}", "identity", latent, model="linear_tied")
+        self.set("tanh1", "sine/mse_noise_0.1", 0.15 * POWER)
+        for activation in ("prelu", "gelu"):
+            self.set(f"{activation}5", "sine/mean_mse_noise_1.0", 0.01 * POWER)
+
+    def add(self, name: str, activation: str, latent: int, model: str = "deep", bias: bool = True) -> None:
+        errors = {
+            "val/mse/over_svd": 0.8,
+            "val/mse_noise_1.0/over_svd": 1.4,
+            "sine/mse_noise_0.1": (0.9 if latent == 1 else 0.02) * POWER,
+            "sine/mean_mse_noise_1.0": 0.05 * POWER,
+            "linear/excess": 1e-6,
+            "linear/largest_angle": 0.3,
+        }
+        self.jobs[name] = {
+            "status": "completed",
+            "activation": activation,
+            "latent_dim": latent,
+            "model": model,
+            "bias": bias,
+            "metrics": {metric: {"per_replica": [value] * SEEDS} for metric, value in errors.items()},
+            "references": {"svd": {metric: errors[metric] for metric in errors if metric.startswith("sine")}},
+        }
+        # the SVD's, PCA's and the autoencoder's curves, as shares of the sine
+        svd, pca, own = (0.1, 0.2, 0.21) if latent == 1 else (0.9, 0.91, 0.93)
+        copies = {f"{kind}_0.1": np.tile(SINE * share, (10, 1)) for kind, share in {"svd": svd, "pca": pca}.items()}
+        self.curves[name] = {"sine": SINE, "autoencoder_0.1": np.tile(SINE * own, (SEEDS, 10, 1)), **copies}
+
+    def set(self, name: str, metric: str, value: float | None, seeds: int = SEEDS) -> None:
+        self.jobs[name]["metrics"][metric]["per_replica"][:seeds] = [value] * seeds
+
+    def judge(self) -> dict[str, Verdict]:
+        for name, job in self.jobs.items():
+            (self.folder / name).mkdir(exist_ok=True)
+            (self.folder / name / results.RESULTS).write_text(json.dumps(job | {"metrics": {}}))
+            results.write_arrays(self.folder / name, self.curves[name])
+        runs = PaperRuns([{"job": name, **job} for name, job in self.jobs.items()], self.folder)
+        return {verdict.name: verdict for verdict in judge_all(runs)}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def test_in_a_world_like_the_papers_every_claim_holds(world: World) -> None:
+    verdicts = world.judge()
+    names = ["C1a", "C1b", "C1c", "C2a", "C2b", "C2c", "C3", "C4a", "C4b", "C5", "C6", "C7", "C8a", "C8b"]
+    assert {name: verdict.verdict for name, verdict in verdicts.items()} == dict.fromkeys(names, "holds")
+    assert all((verdict.fraction, verdict.seeds) == (1, SEEDS) for verdict in verdicts.values())
+
+
+CHANGES = {
+    "C1a": ("tanh1", "sine/mse_noise_0.1", 0.05 * POWER),
+    "C1b": ("relu1", "sine/mse_noise_0.1", 0.3 * POWER),
+    "C1c": ("gelu1", "sine/mse_noise_0.1", 0.12 * POWER),
+    "C2a": ("identity1", "sine/mse_noise_0.1", 0.05 * POWER),
+    "C3": ("sigmoid5", "sine/mse_noise_0.1", 0.95 * POWER),
+    "C5": ("relu5", "sine/mean_mse_noise_1.0", 0.005 * POWER),
+    "C6": ("identity5", "sine/mean_mse_noise_1.0", 0.2 * POWER),
+    "C7": ("tied5", "linear/largest_angle", 2.0),
+}
+
+
+@pytest.mark.parametrize("claim", CHANGES)
+@pytest.mark.parametrize(("seeds", "expected"), [(SEEDS, "does not hold"), (7, "holds for some seeds")])
+def test_a_claim_follows_the_results(world: World, claim: str, seeds: int, expected: str) -> None:
+    name, metric, value = CHANGES[claim]
+    world.set(name, metric, value, seeds)
+    verdict = world.judge()[claim]
+    assert (verdict.verdict, verdict.fraction) == (expected, pytest.approx(1 - seeds / SEEDS))
+    low, high = verdict.interval
+    assert low <= verdict.value <= high
+
+
+def test_claims_about_curves_follow_the_curves(world: World) -> None:
+    world.curves["identity1"]["autoencoder_0.1"] = np.tile(SINE * 0.101, (SEEDS, 10, 1))  # the SVD's, nearly
+    world.curves["identity5"]["autoencoder_0.1"] = np.tile(SINE * 0.91, (SEEDS, 10, 1))  # exactly PCA's
+    verdicts = world.judge()
+    assert {name: verdicts[name].verdict for name in ("C2b", "C2c", "C4a", "C4b")} == {
+        "C2b": "does not hold",
+        "C2c": "does not hold",
+        "C4a": "holds",
+        "C4b": "does not hold",
+    }
+
+
+def test_beating_the_svd_takes_only_one(world: World) -> None:
+    for activation in ("relu", "sigmoid", "tanh", "leaky_relu", "prelu"):
+        world.set(f"{activation}5", "val/mse/over_svd", 1.2)
+    verdict = world.judge()["C8b"]
+    assert verdict.verdict == "holds"
+    assert "relu: median ratio 1.2, below 1 in 0% of seeds." in verdict.evidence
+    world.set("gelu5", "val/mse/over_svd", 1.1)
+    assert world.judge()["C8b"].verdict == "does not hold"
+
+
+def test_in_a_seed_that_diverged_no_claim_holds(world: World) -> None:
+    world.set("tied5", "linear/largest_angle", None, 5)
+    verdict = world.judge()["C7"]
+    assert (verdict.verdict, verdict.fraction, verdict.value) == ("holds for some seeds", 0.75, 0.3)
+
+
+def test_the_linear_network_without_bias_is_compared(world: World) -> None:
+    assert any("is not in this sweep" in line for line in world.judge()["C2b"].evidence)
+    world.add("nobias1", "identity", 1, bias=False)
+    world.curves["nobias1"]["autoencoder_0.1"] = np.tile(SINE * 0.1, (SEEDS, 10, 1))
+    assert any("nearer to the SVD in 100% of seeds" in line for line in world.judge()["C2b"].evidence)
+
+
+def test_a_claim_whose_runs_are_missing_says_so(world: World) -> None:
+    del world.jobs["tanh1"]
+    verdicts = world.judge()
+    assert verdicts["C1"].verdict == "cannot be judged"
+    assert "tanh with a latent of 1" in verdicts["C1"].criterion
+    assert verdicts["C2a"].verdict == "holds"
+    assert {verdict.verdict for verdict in judge_all(PaperRuns([], world.folder))} == {"cannot be judged"}
+
+
+def test_the_interval_is_scipys() -> None:
+    values = np.random.default_rng(1).lognormal(size=32)
+    theirs = scipy.stats.bootstrap((values,), np.median, method="percentile", rng=np.random.default_rng(0)).confidence_interval
+    np.testing.assert_allclose(bootstrap(values), theirs, rtol=0.05)
+
+
+@settings(deadline=None, max_examples=30)
+@given(holds=st.lists(st.booleans(), min_size=1, max_size=60))
+def test_verdicts_follow_the_fraction(holds: list[bool]) -> None:
+    fraction = sum(holds) / len(holds)
+    expected = "holds" if fraction >= 0.95 else "does not hold" if fraction <= 0.05 else "holds for some seeds"
+    assert judge(np.array(holds)) == expected

@@ -1,0 +1,45 @@
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from wavecoder import plots, signals
+
+TIMES = np.arange(100) / 10
+SINE = np.sin(TIMES)
+COPIES = SINE + np.random.default_rng(0).normal(size=(10, 100))
+
+FIGURES = {
+    "reconstructions": plots.reconstructions(TIMES, SINE, {f"model {number}": COPIES for number in range(8)}, "eight"),
+    "means": plots.reconstructions(TIMES, SINE, {"a": COPIES, "b": COPIES}, "means", copies=False),
+    "sampled_signal": plots.sampled_signal(TIMES, SINE),
+    "families": plots.families(TIMES, dict.fromkeys(signals.FAMILIES, SINE), 1.0),
+    "latent_curves": plots.latent_curves(TIMES, dict.fromkeys(signals.FAMILIES, SINE), TIMES, {0.1: SINE, 0.2: -SINE}, "latent"),
+    "plane": plots.plane(np.eye(3), np.eye(3)[:, :2], np.eye(3)[:2], "plane"),
+    "convergence": plots.convergence([1, 2], {"error": {"a": np.array([1.0, 1e-3]), "b": np.array([0.5, 1e-4])}}, "going down"),
+    "dependence": plots.dependence("rate", ["1", "2"], {"val/mse": [np.ones(3), np.ones(3) / 2]}, {"SVD": 0.3}, "a title"),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_panel_says_what_its_axes_are(name: str) -> None:
+    figure: Figure = FIGURES[name]
+    figure.draw_without_rendering()
+    shown = [axis for axis in figure.axes if axis.get_visible()]
+    assert any(axis.get_xlabel() for axis in shown)
+    assert any(axis.get_ylabel() for axis in shown)
+    assert figure.get_suptitle() or shown[0].get_title()
+
+
+def test_a_panel_shows_the_error_of_what_it_shows() -> None:
+    error = np.square(COPIES.mean(0) - SINE).mean()
+    assert f"error of the mean {error:.2g}" in FIGURES["means"].axes[0].get_title()
+    (mean, truth) = FIGURES["means"].axes[0].lines
+    np.testing.assert_allclose(mean.get_ydata(), COPIES.mean(0))
+    np.testing.assert_allclose(truth.get_ydata(), SINE)
+    assert len(FIGURES["reconstructions"].axes[0].lines) == 12
+
+
+def test_scales_follow_the_values() -> None:
+    flat = plots.convergence([1, 2], {"angle": {"": np.array([80.0, 85.0])}}, "flat")
+    assert flat.axes[0].get_yscale() == "linear"
+    assert FIGURES["convergence"].axes[0].get_yscale() == "log"

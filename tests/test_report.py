@@ -1,0 +1,163 @@
+"""The report door, on a small real sweep with gaps in it."""
+
+import base64
+import json
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, run_door
+
+from wavecoder.report import number
+
+
+def report(folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "src" / "report.py"), str(folder)], capture_output=True, text=True, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four networks, two of the theorem's, a failed job, and one that was interrupted."""
+    folder = tmp_path_factory.mktemp("report")
+    to = "hydra.sweep.dir=sweep"
+    quick = ("-m", to, "debug=quick", "logger=none", "data.train_size=640")
+    assert run_door("train.py", folder, *quick, "activation=identity,tanh", "latent=1,5", "replicas=3").returncode == 0
+    assert run_door("train.py", folder, *quick, "experiment=theorem", "latent.dim=1,2", "replicas=3").returncode == 0
+    assert run_door("train.py", folder, *quick, "activation=relu", "optimizer.betas=[0.9,9]").returncode == 1
+    (folder / "sweep" / "activation=gelu,latent=5" / ".hydra").mkdir(parents=True)
+    done = report(folder / "sweep")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"The report is {folder / 'sweep' / 'report.html'}\n"
+    return folder / "sweep"
+
+
+class Cells(HTMLParser):
+    """Every table cell that says where its number comes from, and all sources of pictures, styles and scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.cells: list[dict[str, str]] = []
+        self.sources: list[str] = []
+        self._metric = ""
+        self._inside = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attributes}
+        self.sources += [given[name] for name in ("src", "href") if name in given]
+        self._metric = given.get("data-metric", self._metric)
+        self._inside = tag == "td" and "data-value" in given
+        if self._inside:
+            self.cells.append({"data-metric": self._metric, "text": ""} | given)
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = False
+
+    def handle_data(self, data: str) -> None:
+        if self._inside:
+            self.cells[-1]["text"] += data
+
+
+@pytest.fixture(scope="module")
+def page(sweep: Path) -> Cells:
+    return Cells((sweep / "report.html").read_text())
+
+
+def test_the_numbers_are_those_of_the_results(sweep: Path, page: Cells) -> None:
+    records: dict[str, Any] = {path.parent.name: json.loads(path.read_text()) for path in sweep.glob("*/results.json")}
+    completed = {name: record for name, record in records.items() if record["status"] == "completed"}
+    assert len(completed) == 6
+    seen = set()
+    for cell in page.cells:
+        metric = cell["data-metric"]
+        if "data-job" in cell:
+            expected = completed[cell["data-job"]]["metrics"][metric]["median"]
+        else:
+            alike = [record for record in completed.values() if record["latent_dim"] == int(cell["data-latent"])]
+            expected = next(record["references"][cell["data-reference"]][metric] for record in alike if record["noise"]["levels"])
+        assert float(cell["data-value"]) == expected
+        assert cell["text"].split(" (")[0] == number(expected)
+        seen.add((cell.get("data-job", cell.get("data-reference")), metric))
+    for name, record in completed.items():
+        wanted = [metric for metric in record["metrics"] if "over" not in metric and metric != "train/mse"]
+        wanted = [metric for metric in wanted if metric.startswith("linear")] if "subspace" in record else wanted
+        assert {(name, metric) for metric in wanted} <= seen
+    assert {("bayes", "val/mse_noise_0.1"), ("wiener", "sine/mse_noise_1.0"), ("svd", "val/mse")} <= seen
+
+
+def test_gaps_are_named(sweep: Path) -> None:
+    html, text = (sweep / "report.html").read_text(), (sweep / "report.md").read_text()
+    for page in (html, text):
+        assert re.search(
+            r"activation=relu,[^`<]*betas=0.9,9[^`<]*(</code>|`): failed: optimizer or scheduler: Invalid beta", page
+        )
+        assert re.search(r"activation=gelu,latent=5(</code>|`): interrupted", page)
+        assert (
+            "missing: latent 1: relu, sigmoid, leaky_relu, prelu, gelu; latent 5: relu, sigmoid, leaky_relu, prelu, gelu." in page
+        )
+        assert "Needs relu with a latent of 1, which is not in this sweep." in page
+        assert "Cannot be judged" in page
+    assert "<strong>C7</strong>" in html
+
+
+def test_the_page_needs_nothing_else(sweep: Path, page: Cells) -> None:
+    outside = [source for source in page.sources if not source.startswith(("data:", "#"))]
+    assert outside == []
+    assert "http" not in re.sub(r'src="data:[^"]*"', "", (sweep / "report.html").read_text())
+    pictures = [source for source in page.sources if source.startswith("data:")]
+    assert len(pictures) >= 12
+    for picture in pictures:
+        assert b"<svg" in base64.b64decode(picture.partition(",")[2])
+
+
+def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
+    names = {path.stem for path in (sweep / "figures").glob("*.png")}
+    numbers = {"06_samples", "07_families", "08_noise_0.1", "09_latent_1", "10_latent_1", "11_latent_5", "12_latent_5"}
+    numbers |= {"13_noise_1", "14_latent_5", "14_copies_latent_5"}
+    assert names == {f"figure_{each}" for each in numbers} | {"latent_identity", "latent_tanh", "theorem"}
+    assert {path.stem for path in (sweep / "figures").glob("*.svg")} == names
+    text = (sweep / "report.md").read_text()
+    assert all(f"figures/{name}.png" in text for name in names)
+
+
+def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
+    quick = ("-m", "hydra.sweep.dir=sweep", "debug=quick", "logger=none", "experiment=rate", "optimizer.lr=1e-2,1e-3,1e-4")
+    assert run_door("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
+    assert report(tmp_path / "sweep").returncode == 0
+    picture = (tmp_path / "sweep" / "figures" / "dependence_gelu_latent_5.svg").read_text()
+    order = [picture.index(f"<!-- {choice} -->") for choice in ("0.0001", "0.001", "0.01")]
+    assert order == sorted(order)
+    assert "<!-- optimizer.lr -->" in picture
+
+
+@pytest.mark.parametrize("content", [None, "empty"])
+def test_no_sweep_is_one_line(tmp_path: Path, content: str | None) -> None:
+    folder = tmp_path / "nothing"
+    if content:
+        folder.mkdir()
+    done = report(folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    problem = "there are no jobs of a sweep in it" if content else "there is no such folder"
+    assert done.stderr == f"error: {folder}: {problem}\n"
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.0123456, "0.0123"),
+        (1.0, "1.00"),
+        (31.94, "31.9"),
+        (5653.2, "5653"),
+        (1.02e-4, "1.02·10⁻⁴"),
+        (None, "–"),
+        (123456.0, "1.23·10⁵"),
+    ],
+)
+def test_numbers_as_people_write_them(value: float | None, expected: str) -> None:
+    assert number(value) == expected
