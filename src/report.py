@@ -11,9 +11,11 @@ def main() -> None:
     parser.add_argument("sweep", type=Path, help="folder of the sweep")
     folder = parser.parse_args().sweep
 
+    from wavecoder import commandline
     from wavecoder.report import write_report  # torch takes seconds to import
     from wavecoder.settings import SettingError
 
+    commandline.register()
     try:
         print(f"The report is {write_report(folder)}")
     except SettingError as error:

@@ -127,13 +127,14 @@ def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
 
 
 def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
-    quick = ("-m", "hydra.sweep.dir=sweep", "debug=quick", "logger=none", "experiment=rate", "optimizer.lr=1e-2,1e-3,1e-4")
-    assert run_door("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
-    assert report(tmp_path / "sweep").returncode == 0
+    sizes = ("experiment=overfitting", "data.train_size=640,64,128", "trainer.max_epochs='${epochs:20,${data.train_size},64}'")
+    assert run_door("train.py", tmp_path, "-m", "hydra.sweep.dir=sweep", "logger=none", "replicas=2", *sizes).returncode == 0
+    done = report(tmp_path / "sweep")
+    assert (done.returncode, done.stderr) == (0, "")
     picture = (tmp_path / "sweep" / "figures" / "dependence_gelu_latent_5.svg").read_text()
-    order = [picture.index(f"<!-- {choice} -->") for choice in ("0.0001", "0.001", "0.01")]
+    order = [picture.index(f"<!-- {choice} -->") for choice in ("64", "128", "640")]
     assert order == sorted(order)
-    assert "<!-- optimizer.lr -->" in picture
+    assert "<!-- data.train_size -->" in picture
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

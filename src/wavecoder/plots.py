@@ -170,7 +170,7 @@ def convergence(steps: Sequence[int], curves: Mapping[str, Mapping[str, Float[nd
         curves: For each panel, by its label with unit, the values of each series by its name.
         title: Title of the figure.
     """
-    figure, axes = _grid(len(curves), 2, 4.4, 3.0)
+    figure, axes = _grid(len(curves), 3 if len(curves) == 3 else 2, 4.2, 3.0)
     for axis, (label, series) in zip(axes, curves.items(), strict=True):
         for number, (name, values) in enumerate(series.items()):
             color = colormaps["cividis"](0.92 * number / max(1, len(series) - 1))

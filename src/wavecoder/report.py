@@ -166,6 +166,7 @@ def _figures(
     networks: Sequence[Mapping[str, Any]], linear: Sequence[Mapping[str, Any]], folder: Path
 ) -> Iterator[tuple[str, Figure]]:
     """The paper's figures and ours, as far as there are runs to draw them from."""
+    networks = [job for job in networks if job["bias"]]  # as the paper's are
     labels = _labels(networks)
     drawn = {job["job"]: arrays for job in networks if (arrays := _arrays(folder / job["job"])) is not None}
     if drawn:
