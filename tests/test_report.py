@@ -127,14 +127,18 @@ def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
 
 
 def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
-    sizes = ("experiment=overfitting", "data.train_size=640,64,128", "trainer.max_epochs='${epochs:20,${data.train_size},64}'")
-    assert run_door("train.py", tmp_path, "-m", "hydra.sweep.dir=sweep", "logger=none", "replicas=2", *sizes).returncode == 0
+    quick = ("-m", "hydra.sweep.dir=sweep", "debug=quick", "logger=none", "experiment=rate", "optimizer.lr=1e-2,1e-3,1e-4")
+    assert run_door("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
+    for file in (tmp_path / "sweep").glob("*/.hydra/config.yaml"):  # as experiment=overfitting has it
+        epochs = "max_epochs: ${epochs:40,${data.train_size},${data.batch_size}}"
+        file.write_text(file.read_text().replace("max_epochs: 2", epochs))
     done = report(tmp_path / "sweep")
     assert (done.returncode, done.stderr) == (0, "")
     picture = (tmp_path / "sweep" / "figures" / "dependence_gelu_latent_5.svg").read_text()
-    order = [picture.index(f"<!-- {choice} -->") for choice in ("64", "128", "640")]
+    order = [picture.index(f"<!-- {choice} -->") for choice in ("0.0001", "0.001", "0.01")]
     assert order == sorted(order)
-    assert "<!-- data.train_size -->" in picture
+    assert "<!-- optimizer.lr -->" in picture
+    assert "<td>epochs</td><td>20</td>" in (tmp_path / "sweep" / "report.html").read_text()
 
 
 @pytest.mark.parametrize("content", [None, "empty"])
