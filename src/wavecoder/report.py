@@ -4,10 +4,12 @@ Everything in it comes from what the jobs left on disk, so that also a sweep tha
 """
 
 import base64
+import re
 import shlex
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from statistics import median_low
 from typing import Any
 
 import numpy as np
@@ -92,7 +94,8 @@ def _is_html(template: str | None) -> bool:
 
 def _order(job: Mapping[str, Any]) -> tuple[Any, ...]:
     """The paper's order."""
-    return (ACTIVATIONS.index(job["activation"]), job["latent_dim"], job["job"])
+    numbers = [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", job["job"])]
+    return (ACTIVATIONS.index(job["activation"]), job["latent_dim"], numbers)
 
 
 def number(value: float | None) -> str:
@@ -119,37 +122,39 @@ def _table(jobs: Sequence[Mapping[str, Any]], metric: str) -> dict[str, Any] | N
         return None
     labels = _labels(jobs)
     latents = sorted({job["latent_dim"] for job in jobs})
-    references = {latent: _reference_errors(jobs, metric, latent) for latent in latents}
-    ratios = [name for name in ("svd", "pca", "bayes") if any(name in errors for errors in references.values())]
+    names = [name for name in results.REFERENCES if any(metric in job["references"].get(name, {}) for job in jobs)]
+    ratios = [name for name in names if name != "wiener"]
     rows: dict[str, dict[int, dict[str, Any]]] = {}
     for job in jobs:
-        summary, errors = job["metrics"][metric], references[job["latent_dim"]]
-        over = {name: summary["median"] / errors[name] if summary["median"] is not None else None for name in ratios}
-        cell = {"job": job["job"], "median": summary["median"], "min": summary["min"], "max": summary["max"], "over": over}
+        summary = job["metrics"][metric]
+        cell = {"job": job["job"], **{kind: summary[kind] for kind in ("median", "min", "max")}}
+        cell["over"] = {name: _over(summary["median"], job["references"].get(name, {}).get(metric)) for name in ratios}
         rows.setdefault(labels[job["job"]], {})[job["latent_dim"]] = cell
     for latent in latents:
-        cells = [row[latent] for row in rows.values() if latent in row and row[latent]["median"] is not None]
-        for cell in cells:
-            cell["best"] = cell["median"] == min(other["median"] for other in cells)
-    for name, label in results.REFERENCES.items():
-        if any(name in errors for errors in references.values()):
-            rows[label] = {
-                latent: {
-                    "reference": name,
-                    "median": errors[name],
-                    "over": {other: errors[name] / errors[other] for other in ratios},
-                }
-                for latent, errors in references.items()
-            }
+        there = [row[latent] for row in rows.values() if latent in row and row[latent]["median"] is not None]
+        for cell in there:
+            cell["best"] = cell["median"] == min(other["median"] for other in there)
+    for name in names:
+        fitted = {latent: [job["references"] for job in jobs if job["latent_dim"] == latent] for latent in latents}
+        fitted = {latent: [each for each in all_jobs if metric in each.get(name, {})] for latent, all_jobs in fitted.items()}
+        cells = {latent: _reference_cell(each, metric, name, ratios) for latent, each in fitted.items() if each}
+        rows[results.REFERENCES[name]] = cells
     return {"metric": metric, "title": _HEADLINES[metric], "latents": latents, "ratios": ratios, "rows": rows}
 
 
-def _reference_errors(jobs: Sequence[Mapping[str, Any]], metric: str, latent: int) -> dict[str, float]:
-    errors: dict[str, float] = {}
-    for job in jobs:
-        if job["latent_dim"] == latent:
-            errors |= {name: values[metric] for name, values in job["references"].items() if metric in values}
-    return errors
+def _over(error: float | None, reference: float | None) -> float | None:
+    return None if error is None or reference is None else error / reference
+
+
+def _reference_cell(
+    fitted: Sequence[Mapping[str, Mapping[str, float]]], metric: str, name: str, ratios: Sequence[str]
+) -> dict[str, Any]:
+    """A reference's error; its range, if the jobs have different training or validation signals."""
+    errors = [references[name][metric] for references in fitted]
+    over = {
+        other: median_low([references[name][metric] / references[other][metric] for references in fitted]) for other in ratios
+    }
+    return {"reference": name, "median": median_low(errors), "min": min(errors), "max": max(errors), "over": over}
 
 
 def _missing(runs: PaperRuns) -> list[str]:
