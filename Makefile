@@ -7,7 +7,7 @@ PORT ?= 6006
 .DEFAULT_GOAL := help
 .PHONY: help train test lint tensorboard bench scaling paper questions
 
-SWEEP = $(BIN)/python src/train.py -m hydra.sweep.dir=outputs/sweeps/paper
+SWEEP = $(BIN)/python src/train.py -m sweep=paper
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -43,8 +43,8 @@ paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in
 
 QUESTIONS := overfitting depth width rate loss
 questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a sweep and a report for each, in outputs/sweeps (10 minutes)
-	for question in $(QUESTIONS); do $(BIN)/python src/train.py -m experiment=$$question hydra.sweep.dir=outputs/sweeps/$$question || exit; done
-	$(BIN)/python src/train.py -m experiment=overfitting data=fresh data.train_size=20000 hydra.sweep.dir=outputs/sweeps/overfitting
+	for question in $(QUESTIONS); do $(BIN)/python src/train.py -m experiment=$$question sweep=$$question || exit; done
+	$(BIN)/python src/train.py -m experiment=overfitting data=fresh data.train_size=20000 sweep=overfitting
 	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
 
 bench: $(VENV)/.installed  ## measure the performance targets side by side (4 minutes); writes benchmarks/results.md

@@ -57,7 +57,6 @@ class EpochTimes(L.Callback):
 
 def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | None = None) -> EpochTimes:
     """The default run, with its default callbacks and logging."""
-    commandline.register()
     choices = [f"replicas={replicas}", "activation=tanh", "latent='5'", f"trainer.max_epochs={epochs}", *overrides]
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(commandline.CONF), version_base="1.3"):
         config = compose("train", choices, return_hydra_config=True)

@@ -1,7 +1,6 @@
 """Make the report of a sweep, also of one that is not complete: `python src/report.py outputs/sweeps/…`."""
 
 import argparse
-import sys
 from pathlib import Path
 
 
@@ -15,12 +14,10 @@ def main() -> None:
     from wavecoder.report import write_report  # torch takes seconds to import
     from wavecoder.settings import SettingError
 
-    commandline.register()
     try:
         print(f"The report is {write_report(folder)}")
     except SettingError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        commandline.refuse(error)
 
 
 if __name__ == "__main__":

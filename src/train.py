@@ -6,7 +6,7 @@ from wavecoder import commandline, sweeps
 
 
 def train(config: DictConfig) -> float:
-    """One run."""
+    """One run, or what is left of it."""
     from wavecoder.training import train  # torch and Lightning take seconds to import
 
     return sweeps.run_job(config, train)

@@ -92,7 +92,7 @@ BAD_INPUT = {
     "-m latent=1,4": "error: latent=4: no such option; there are 1, 2, 3, 5, 10",
     "-m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
     "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, latent, logger, loss, "
-    "model, noise, optimizer, replicas, scheduler, seed, trainer",
+    "model, noise, optimizer, replicas, scheduler, seed, sweep, trainer",
 }
 
 

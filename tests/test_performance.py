@@ -141,7 +141,6 @@ def test_steps_stay_on_the_device(monkeypatch: pytest.MonkeyPatch, activation: s
 
 
 def test_the_gpu_trainer_composes() -> None:
-    commandline.register()
     with initialize_config_dir(str(commandline.CONF), version_base="1.3"):
         trainer = compose("train", ["trainer=gpu"]).trainer
     assert (trainer.accelerator, trainer.devices, trainer.deterministic) == ("gpu", 1, True)

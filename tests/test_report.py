@@ -97,7 +97,7 @@ def test_gaps_are_named(sweep: Path) -> None:
         assert re.search(
             r"activation=relu,[^`<]*betas=0.9,9[^`<]*(</code>|`): failed: optimizer or scheduler: Invalid beta", page
         )
-        assert re.search(r"activation=gelu,latent=5(</code>|`): interrupted", page)
+        assert re.search(r"activation=gelu,latent=5(</code>|`): unfinished", page)
         assert (
             "missing: latent 1: relu, sigmoid, leaky_relu, prelu, gelu; latent 5: relu, sigmoid, leaky_relu, prelu, gelu." in page
         )

@@ -106,10 +106,10 @@ def test_a_sweep_is_read_back_best_first_and_gaps_are_named(tmp_path: Path) -> N
         ("a", "completed"),
         ("e", "completed"),
         ("c", "failed"),
-        ("d", "interrupted"),
+        ("d", "unfinished"),
     ]
     shown = text_of(results.sweep_table(sweep))
-    for expected in ("5 jobs", "failed: ValueError: no, never", "interrupted", "diverged", "0.667"):
+    for expected in ("5 jobs", "failed: ValueError: no, never", "unfinished", "diverged", "0.667"):
         assert expected in shown
     with results.write_summary(tmp_path, sweep).open() as file:
         rows = list(csv.DictReader(file))

@@ -12,7 +12,6 @@ CONF = ROOT / "conf"
 
 
 def checked(*overrides: str) -> settings.Settings:
-    commandline.register()
     with initialize_config_dir(str(CONF), version_base="1.3"):
         return from_config(compose("train", [commandline.quote_whole_numbers(override) for override in overrides]))
 

@@ -9,6 +9,7 @@ import re
 import sys
 import traceback
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
 from typing import Any, NoReturn
@@ -37,7 +38,6 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
         job: Takes the composed configuration. Must be importable, so that a launcher can send it to another process.
         config_name: The main configuration file in `conf/`.
     """
-    register()
     if not wants_traceback():
         # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
         os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -51,10 +51,11 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
         refuse(error)
 
 
-def register() -> None:
+def _register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
     OmegaConf.register_new_resolver("token", lambda: token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("epochs", epochs, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
 
@@ -123,6 +124,11 @@ def quote_whole_numbers(argument: str) -> str:
     return f"{key}=" + _WHOLE_NUMBER.sub(r"'\g<0>'", choices)
 
 
+def sweep_folder(name: str | None) -> str:
+    """The folder of a sweep in `outputs/sweeps/`: its name, or one that no other sweep has."""
+    return name or f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{token_hex(3)}"
+
+
 def epochs(steps: int, signals: int, batch: int) -> int:
     """How many epochs come nearest to a number of optimiser steps, at least one."""
     return max(1, round(steps / max(1, signals // batch)))
@@ -140,3 +146,6 @@ def folder_name(overrides: str) -> str:
     if name != unquoted or len(name) > _LONGEST_NAME:
         name = f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     return name
+
+
+_register()  # here, because processes that a launcher starts import this module and never come through main()

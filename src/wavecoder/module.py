@@ -48,6 +48,7 @@ class AutoencoderModule(L.LightningModule):
         self.make_scheduler = make_scheduler
         self.meter = ErrorMeter()
         self.losses: list[Float[Tensor, "step replica"]] = []
+        self.first_step: int | None = None  # of this process: not the first of all if a checkpoint was gone on from
 
     def forward(self, signals: Float[Tensor, "replica batch time"]) -> Float[Tensor, "replica batch time"]:
         return self.network(signals)
@@ -65,6 +66,7 @@ class AutoencoderModule(L.LightningModule):
         return [optimizer], [self.make_scheduler(optimizer)]
 
     def on_train_start(self) -> None:
+        self.first_step = self.global_step
         optimizer = cast(LightningOptimizer, self.optimizers())
         self.gradient = flatten_gradients(self.network, optimizer.param_groups[0]["params"][0])
 

@@ -78,7 +78,7 @@ def write_report(folder: Path) -> Path:
         "figures": [_keep(folder, *each) for each in _figures(networks, linear, folder)],
         "planes": [_embedded(folder / job["job"] / _PLANE) for job in planes],
         "choices": _choices(networks, folder),
-        "commands": _commands(completed, folder),
+        "commands": [_command(job) for job in completed],
         "versions": completed[0]["versions"] if completed else {},
     }
     templates = Environment(loader=PackageLoader("wavecoder"), autoescape=_is_html, undefined=StrictUndefined, trim_blocks=True)
@@ -206,7 +206,7 @@ def _figures(
             figure = plots.latent_curves(arrays["latent_r"], curves, times, decoded, f"{labels[job['job']]}: the latent")
             yield f"latent_{labels[job['job']]}", figure
     yield from _convergence([job for job in linear if job["model"] == "linear_tied"])
-    yield from _dependence(networks, folder)
+    yield from _dependence(networks)
 
 
 def _arrays(folder: Path) -> dict[str, ndarray] | None:
@@ -239,12 +239,12 @@ def _convergence(tied: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figur
     yield "theorem", plots.convergence(steps, curves, "Tied linear autoencoders on their way to the SVD, medians over seeds")
 
 
-def _dependence(networks: Sequence[Mapping[str, Any]], folder: Path) -> Iterator[tuple[str, Figure]]:
+def _dependence(networks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Figure]]:
     """Errors against what the sweep varied beside activation and latent, if it did."""
     for latent in sorted({job["latent_dim"] for job in networks}):
         for activation in ACTIVATIONS:
             jobs = [job for job in networks if (job["activation"], job["latent_dim"]) == (activation, latent)]
-            chosen = {job["job"]: _overrides(folder / job["job"]) for job in jobs}
+            chosen = {job["job"]: job["overrides"] for job in jobs}
             keys = sorted({key for each in chosen.values() for key in each} - {"activation", "latent", "latent.dim"})
             keys = [key for key in keys if len({each.get(key) for each in chosen.values()}) > 1]
             if len(jobs) < 3 or not keys:
@@ -257,13 +257,6 @@ def _dependence(networks: Sequence[Mapping[str, Any]], folder: Path) -> Iterator
             title = f"{activation} autoencoder, latent {latent}"
             names = [choices[job["job"]] for job in jobs]
             yield f"dependence_{activation}_latent_{latent}", plots.dependence(", ".join(keys), names, series, lines, title)
-
-
-def _overrides(folder: Path) -> dict[str, str]:
-    file = folder / ".hydra" / "overrides.yaml"
-    chosen = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
-    assert isinstance(chosen, list)
-    return {key.lstrip("+~"): value for key, _, value in (str(each).partition("=") for each in chosen)}
 
 
 def _natural(choice: str) -> tuple[bool, float, str]:
@@ -298,10 +291,6 @@ def _choices(jobs: Sequence[Mapping[str, Any]], folder: Path) -> dict[str, str]:
     return {name: " / ".join(sorted(values)) for name, values in chosen.items() if values}
 
 
-def _commands(jobs: Sequence[Mapping[str, Any]], folder: Path) -> list[str]:
-    """How to run each job again by itself."""
-    commands = []
-    for job in jobs:
-        chosen = [f"{key}={value}" for key, value in _overrides(folder / job["job"]).items()]
-        commands.append(shlex.join(["python", "src/train.py", *(choice.replace("'", "") for choice in chosen)]))
-    return commands
+def _command(job: Mapping[str, Any]) -> str:
+    """How to run a job again by itself."""
+    return shlex.join(["python", "src/train.py", *(f"{key}={value}" for key, value in job["overrides"].items())])

@@ -20,6 +20,7 @@ from rich.table import Table
 RESULTS = "results.json"
 ARRAYS = "reconstructions.npz"
 SUMMARY = "summary.csv"
+LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
 
 REFERENCES = {"svd": "SVD", "pca": "PCA", "wiener": "Wiener", "bayes": "Bayes"}  # what they are called in tables and figures
 
@@ -44,10 +45,11 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers."""
+    apart = ("callbacks", "logger", "sweep")
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
-        if key not in ("callbacks", "logger")
+        if key not in apart
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -135,14 +137,51 @@ def _number(value: float | None, digits: int = 4) -> str:
     return "diverged" if value is None else f"{value:.{digits}g}"
 
 
+def read_record(folder: Path) -> dict[str, Any]:
+    """What `results.json` says; a run that has none yet is unfinished."""
+    file = folder / RESULTS
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "unfinished"}
+    return record
+
+
 def read_sweep(folder: Path) -> list[dict[str, Any]]:
-    """The results of every job of a sweep, best `val/mse` first; jobs that failed or wrote none come last."""
-    jobs = []
-    for job in sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir() or (path / RESULTS).exists()):
-        file = job / RESULTS
-        results = json.loads(file.read_text(encoding="utf-8")) if file.exists() else {"status": "interrupted"}
-        jobs.append({"job": job.name, **results})
-    return sorted(jobs, key=_rank)
+    """The results of every job of a sweep, best `val/mse` first; jobs that failed or are not finished come last."""
+    folders = sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir() or (path / RESULTS).exists())
+    return sorted(({"job": job.name, "overrides": read_overrides(job), **read_record(job)} for job in folders), key=_rank)
+
+
+def read_overrides(folder: Path) -> dict[str, str]:
+    """What was chosen for a run on the command line, as Hydra keeps it in the run's folder."""
+    file = folder / ".hydra" / "overrides.yaml"
+    chosen = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
+    assert isinstance(chosen, list)
+    return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (str(each).partition("=") for each in chosen)}
+
+
+def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Make one of all completed jobs that differ in nothing but `seed`, with the replicas of them all."""
+    alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    for job in jobs:
+        others = tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "seed"))
+        alike.setdefault(others if job["status"] == "completed" else (("job", job["job"]),), []).append(job)
+    return sorted((_pooled(group) for group in alike.values()), key=_rank)
+
+
+def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first = dict(jobs[0])
+    if len(jobs) == 1:
+        return first
+    values = {metric: [value for job in jobs for value in job["metrics"][metric]["per_replica"]] for metric in first["metrics"]}
+    metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
+    seconds = sum(job["timing"]["fit_seconds"] for job in jobs)
+    name = ",".join(part for part in first["job"].split(",") if not part.startswith("seed="))
+    replicas = sum(job["replicas"] for job in jobs)
+    return first | {
+        "job": f"{name or 'all'}, {len(jobs)} values of seed",
+        "metrics": metrics,
+        "replicas": replicas,
+        "timing": first["timing"] | {"fit_seconds": seconds},
+    }
 
 
 def _rank(job: Mapping[str, Any]) -> tuple[bool, float]:
@@ -174,6 +213,7 @@ def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
     rows = []
     for job in jobs:
         row = {key: job.get(key, "") for key in ("job", "status", "error", "activation", "latent_dim", "seed", "replicas")}
+        row["overrides"] = " ".join(f"{key}={value}" for key, value in job["overrides"].items())
         row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
         for metric, summary in job.get("metrics", {}).items():
             row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}

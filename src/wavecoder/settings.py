@@ -6,6 +6,7 @@ its limits raises `SettingError`. Nothing heavy is imported: a mistake is answer
 """
 
 import math
+import re
 from dataclasses import dataclass
 from typing import Any, Optional
 
@@ -144,6 +145,7 @@ class Settings:
     replicas: int = MISSING
     loss: str = MISSING
     basis: str = MISSING
+    sweep: Optional[str] = None  # noqa: UP045
     activation: ActivationSettings = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -159,6 +161,8 @@ class Settings:
         _require(self.seed >= 0, "seed", self.seed, "0 or more")
         _require(self.replicas >= 1, "replicas", self.replicas, "at least 1")
         _require(self.loss in LOSSES, "loss", self.loss, f"one of {', '.join(LOSSES)}")
+        named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
+        _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require(self.basis in BASES, "basis", self.basis, f"one of {', '.join(BASES)}")
         _require(
             self.latent.dim < self.data.samples,

@@ -7,7 +7,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ from wavecoder.settings import SettingError, Settings, from_config
 log = logging.getLogger(__name__)
 
 FAILED = 1  # exit status of a sweep with a failed job
+
+_LEFT_BY_RUNS = ("tb", "figures")  # folders in a run's, beside the checkpoints
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
@@ -112,31 +114,43 @@ class SweepSummary(Callback):
         console = Console()
         if not console.is_terminal:
             console.width = 140
-        console.print(results.sweep_table(jobs))
+        console.print(results.sweep_table(results.pool_seeds(jobs)))
         console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
         if not jobs or any(job["status"] != "completed" for job in jobs):
             raise SystemExit(FAILED)
 
 
-def run_job(config: DictConfig, work: Callable[[DictConfig], float]) -> float:
-    """Do the work of one run, or of one job of a sweep, and leave a record also when it fails.
+def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
+    """Do the work of one run, or of one job of a sweep: from the start, from its last checkpoint, or not again.
 
-    A failed job is named at once, and its error recorded in its `results.json`; the sweep goes on, and the sweeper is told that
-    the job's result is not a number.
+    A run is known by its folder and the fingerprint of its configuration. One that is complete is not repeated; one that was
+    interrupted goes on from its last checkpoint; if the configuration has changed, what is there is removed and it starts afresh.
+
+    A run leaves a record also when it fails. A failed job is named at once; the sweep goes on, and the sweeper is told that the
+    job's result is not a number.
+
+    Args:
+        config: The composed configuration.
+        work: Takes the configuration and the checkpoint to go on from, and returns the result for the sweeper.
 
     Raises:
         Exception: In a single run, whatever went wrong but bad input.
         SystemExit: In a single run, on bad input.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    if _is_first_process():
-        (folder / results.RESULTS).unlink(missing_ok=True)  # of an earlier run in the same folder
     single = HydraConfig.get().mode == RunMode.RUN
+    fingerprint = results.fingerprint(config)
+    record = results.read_record(folder)
+    if record["status"] == "completed" and record["config_fingerprint"] == fingerprint:
+        log.info("%s is complete already, nothing to do", folder.name)
+        mean = record["metrics"]["val/mse"]["mean"]
+        return float("nan") if mean is None else float(mean)
+    if _is_first_process():
+        _prepare(folder, record.get("config_fingerprint"), fingerprint)
+    checkpoint = folder / results.LAST_CHECKPOINT
     try:
-        if single:
-            return work(config)
-        with _own_command_line():
-            return work(config)
+        with nullcontext() if single else _own_command_line():
+            return work(config, checkpoint if checkpoint.exists() else None)
     except Exception as error:
         if not _is_first_process():
             raise  # the first process of the run keeps its record
@@ -145,12 +159,25 @@ def run_job(config: DictConfig, work: Callable[[DictConfig], float]) -> float:
             commandline.refuse(error)
         kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
         message = kind + " ".join(str(error).split())
-        results.write_results(folder, {"status": "failed", "error": message})
+        results.write_results(folder, {"status": "failed", "error": message, "config_fingerprint": fingerprint})
         if single:
             raise
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         log.error("job %s failed: %s", folder.name, message)
         return float("nan")
+
+
+def _prepare(folder: Path, before: str | None, fingerprint: str) -> None:
+    """Leave in a run's folder only what belongs to its configuration, and note that it has begun."""
+    if before != fingerprint:
+        if before is not None:
+            log.info("%s: its configuration has changed, so it starts afresh", folder.name)
+        (folder / results.RESULTS).unlink(missing_ok=True)
+        for left in (*_LEFT_BY_RUNS, (folder / results.LAST_CHECKPOINT).parent.name):
+            shutil.rmtree(folder / left, ignore_errors=True)
+    elif (folder / results.LAST_CHECKPOINT).exists():
+        log.info("%s goes on from its last checkpoint", folder.name)
+    results.write_results(folder, {"status": "unfinished", "config_fingerprint": fingerprint})
 
 
 @contextmanager

@@ -73,11 +73,12 @@ def build(config: DictConfig) -> Run:
     return Run(settings, folder, datamodule, module, trainer)
 
 
-def train(config: DictConfig) -> float:
+def train(config: DictConfig, checkpoint: Path | None = None) -> float:
     """Run one configuration: train, measure, write `results.json`, print the closing table.
 
     Args:
         config: The composed configuration, see conf/train.yaml.
+        checkpoint: Where to go on from, a `last.ckpt` of the same configuration; None starts from the beginning.
 
     Returns:
         The mean over replicas of the final `val/mse`; NaN if one diverged.
@@ -91,16 +92,17 @@ def train(config: DictConfig) -> float:
         log.info("%s on %s", describe(run), trainer.strategy.root_device)
     started = time.perf_counter()
     try:
-        trainer.fit(run.module, run.datamodule)
+        trainer.fit(run.module, run.datamodule, ckpt_path=checkpoint)
     except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
         if trainer.global_step == 0:
             raise _unusable("trainer", error) from error
         raise
     seconds = time.perf_counter() - started
     steps = trainer.global_step
+    resumed = steps if run.module.first_step is None else run.module.first_step
     trainer.test(run.module, run.datamodule, verbose=False)
 
-    record = _record(run, config, steps, seconds)
+    record = _record(run, config, seconds, steps, resumed)
     if trainer.is_global_zero:
         if isinstance(trainer.logger, TensorBoardLogger):
             _log_hyperparameters(trainer.logger, record)
@@ -110,7 +112,7 @@ def train(config: DictConfig) -> float:
     return float("nan") if mean is None else mean
 
 
-def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[str, Any]:
+def _record(run: Run, config: DictConfig, seconds: float, steps: int, resumed: int) -> dict[str, Any]:
     """What `results.json` holds of a completed run."""
     errors = {metric: values.tolist() for metric, values in run.module.meter.compute().items()}
     references: dict[str, dict[str, float]] = {}
@@ -136,7 +138,8 @@ def _record(run: Run, config: DictConfig, steps: int, seconds: float) -> dict[st
         "timing": {
             "fit_seconds": seconds,
             "steps": steps,
-            "signals_per_second": steps * settings.data.batch_size * settings.replicas / seconds,
+            "resumed_at_step": resumed,
+            "signals_per_second": (steps - resumed) * settings.data.batch_size * settings.replicas / seconds,
         },
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
@@ -228,5 +231,8 @@ def _quieten_libraries() -> None:
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.accelerators.cuda").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that goes on
+    # on the login node of a cluster, where single processes are as welcome as elsewhere
+    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used")
     # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

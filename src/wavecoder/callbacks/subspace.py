@@ -1,6 +1,7 @@
 """How near a linear autoencoder is to the subspace of the SVD, while it trains (paper 2)."""
 
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -77,6 +78,12 @@ class LinearSubspace(L.Callback):
             title = "Signals of three samples, and the plane of their SVD"
             figure = plots.plane(_array(some), _array(svd.basis), _array(weight), title)
             results.write_figure(folder, "plane", figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps, self.history = state_dict["steps"], state_dict["history"]
 
     @property
     def latest(self) -> dict[str, list[float]]:

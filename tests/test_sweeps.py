@@ -1,0 +1,138 @@
+"""Sweeps that are killed, fail or change, and the same command again."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import ROOT, Run, run_door
+
+JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "replicas=2")
+
+
+def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    """Start the training door in a process group of its own, so that all it starts can be killed with it."""
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def records(sweep: Path) -> dict[str, dict[str, Any]]:
+    return {file.parent.name: json.loads(file.read_text()) for file in sweep.glob("*/results.json")}
+
+
+def metrics(sweep: Path) -> dict[str, Any]:
+    return {name: record["metrics"] for name, record in records(sweep).items()}
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_killed_run_goes_on_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
+    linear = ("experiment=theorem", "latent=2", "trainer.max_epochs=40")
+    assert run_train(*JOB, *linear, "hydra.run.dir=whole").returncode == 0
+    process = start(tmp_path, *JOB, *linear, "hydra.run.dir=killed")
+    wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
+    kill(process)
+    assert json.loads((tmp_path / "killed" / "results.json").read_text())["status"] == "unfinished"
+    done = run_train(*JOB, *linear, "hydra.run.dir=killed")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "killed goes on from its last checkpoint" in done.stdout
+    whole, killed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed"))
+    assert 0 < killed["timing"]["resumed_at_step"] < killed["timing"]["steps"] == whole["timing"]["steps"]
+    for part in ("metrics", "references", "subspace", "config_fingerprint"):
+        assert killed[part] == whole[part], part
+
+
+def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path) -> None:
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    first = run_train("-m", "sweep=mine", *JOB, "activation=relu,tanh")
+    assert (first.returncode, first.stderr) == (0, "")
+    assert all("sweep" not in name for name in records(sweep))
+    before = {file: file.stat().st_mtime_ns for file in sweep.glob("*/results.json")}
+    again = run_train("-m", "sweep=mine", *JOB, "activation=relu,tanh,gelu")
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.count("is complete already, nothing to do") == 2
+    assert again.stdout.count("gelu autoencoder 100") == 1
+    assert {file: file.stat().st_mtime_ns for file in before} == before
+    assert "Sweep of 3 jobs" in again.stdout
+    assert len((sweep / "summary.csv").read_text().splitlines()) == 4
+
+
+def test_a_changed_configuration_is_never_mixed_with_the_old(run_train: Run, tmp_path: Path) -> None:
+    for epochs in (2, 3):
+        done = run_train(*JOB, f"trainer.max_epochs={epochs}", "hydra.run.dir=run")
+        assert (done.returncode, done.stderr) == (0, "")
+    assert "run: its configuration has changed, so it starts afresh" in done.stdout
+    assert (
+        json.loads((tmp_path / "run" / "results.json").read_text())["timing"] | {"resumed_at_step": 0, "steps": 30}
+        == json.loads((tmp_path / "run" / "results.json").read_text())["timing"]
+    )
+
+
+def test_only_the_failed_job_is_tried_again(run_train: Run, tmp_path: Path) -> None:
+    arguments = ("-m", "sweep=mine", *JOB, "optimizer.betas=[0.9,9],[0.9,0.99]")
+    first, again = run_train(*arguments), run_train(*arguments)
+    for done in (first, again):
+        assert done.returncode == 1
+        assert "failed: optimizer or scheduler: Invalid beta parameter at index 1: 9\n" in done.stdout
+    assert again.stdout.count("is complete already") == 1
+    statuses = sorted(record["status"] for record in records(tmp_path / "outputs" / "sweeps" / "mine").values())
+    assert statuses == ["completed", "failed"]
+
+
+def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
+    done = run_train("-m", "sweep=seeds", *JOB, "trainer.max_epochs=1", "seed=0,2", "activation=tanh,relu")
+    assert (done.returncode, done.stderr) == (0, "")
+    table = done.stdout[done.stdout.index("Sweep of 2") :]
+    assert table.count("2 values of seed") == 2
+    every = [
+        record["metrics"]["val/mse"]["per_replica"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()
+    ]
+    assert [len(values) for values in every] == [2, 2, 2, 2]
+
+
+@pytest.mark.slow
+def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> None:
+    jobs = ("-m", *JOB, "~callbacks.figures", "latent=1,5", "activation=relu,tanh,gelu,prelu,sigmoid,identity")
+    assert run_door("train.py", tmp_path, *jobs, "sweep=whole").returncode == 0
+    source = random.Random(0)
+    sweeps = tmp_path / "outputs" / "sweeps"
+    for _ in range(5):
+        finished = {name for name, record in records(sweeps / "killed").items() if record["status"] == "completed"}
+        stamps = {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished}
+        process = start(tmp_path, *jobs, "sweep=killed")
+        deadline = time.monotonic() + 60
+        while len(records_completed(sweeps / "killed")) <= len(finished) and process.poll() is None:
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        time.sleep(source.uniform(0, 1))
+        kill(process)
+        assert {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished} == stamps
+    done = run_door("train.py", tmp_path, *jobs, "sweep=killed")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(metrics(sweeps / "whole")) == 12
+    assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
+    for record in records(sweeps / "killed").values():
+        assert record["timing"]["steps"] == 60
+
+
+def records_completed(sweep: Path) -> list[str]:
+    return [name for name, record in records(sweep).items() if record["status"] == "completed"]
