@@ -7,7 +7,8 @@ PORT ?= 6006
 .DEFAULT_GOAL := help
 .PHONY: help train test lint tensorboard bench scaling paper questions
 
-SWEEP = $(BIN)/python src/train.py -m sweep=paper
+# jobs side by side: one core for each is faster than all cores for one after another
+SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
 
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
@@ -30,21 +31,21 @@ lint: $(VENV)/.installed  ## check style and types
 
 paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (a quarter of an hour)
 	@echo "1 of 5: the paper's networks"
-	$(SWEEP) experiment=paper
+	$(SWEEP) sweep=paper experiment=paper
 	@echo "2 of 5: the linear one without biases"
-	$(SWEEP) experiment=paper activation=identity model.bias=false
+	$(SWEEP) sweep=paper experiment=paper activation=identity model.bias=false
 	@echo "3 of 5: the theorem"
-	$(SWEEP) experiment=theorem
+	$(SWEEP) sweep=paper experiment=theorem
 	@echo "4 of 5: single directions"
-	$(SWEEP) experiment=directions
+	$(SWEEP) sweep=paper experiment=directions
 	@echo "5 of 5: the example in space"
-	$(SWEEP) experiment=plane
+	$(SWEEP) sweep=paper experiment=plane
 	$(BIN)/python src/report.py outputs/sweeps/paper
 
 QUESTIONS := overfitting depth width rate loss
 questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a sweep and a report for each, in outputs/sweeps (10 minutes)
-	for question in $(QUESTIONS); do $(BIN)/python src/train.py -m experiment=$$question sweep=$$question || exit; done
-	$(BIN)/python src/train.py -m experiment=overfitting data=fresh data.train_size=20000 sweep=overfitting
+	for question in $(QUESTIONS); do $(SWEEP) sweep=$$question experiment=$$question || exit; done
+	$(SWEEP) sweep=overfitting experiment=overfitting data=fresh data.train_size=20000
 	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
 
 bench: $(VENV)/.installed  ## measure the performance targets side by side (4 minutes); writes benchmarks/results.md

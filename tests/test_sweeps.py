@@ -136,3 +136,44 @@ def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> No
 
 def records_completed(sweep: Path) -> list[str]:
     return [name for name, record in records(sweep).items() if record["status"] == "completed"]
+
+
+def test_jobs_side_by_side_have_the_numbers_of_jobs_in_turn(run_train: Run, tmp_path: Path) -> None:
+    jobs = ("-m", *JOB, "latent=1,5")
+    assert run_train(*jobs, "sweep=alone").returncode == 0
+    process = start(tmp_path, *jobs, "sweep=beside", "hydra/launcher=joblib")
+    sweeps = tmp_path / "outputs" / "sweeps"
+    deadline = time.monotonic() + 60
+    while not records(sweeps / "beside"):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    kill(process)
+    done = run_train(*jobs, "sweep=beside", "hydra/launcher=joblib")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert metrics(sweeps / "beside") == metrics(sweeps / "alone")
+    assert "Sweep of 2 jobs" in done.stdout
+
+
+@pytest.mark.parametrize("launcher", ["joblib"])
+def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path, launcher: str) -> None:
+    """Hides the launchers' packages from the interpreter, as where they were never installed."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import importlib.util as u\nfind = u.find_spec\n"
+        "u.find_spec = lambda name, package=None: None if name.startswith('hydra_plugins') else find(name, package)\n"
+    )
+    done = run_door(
+        "train.py", tmp_path, "-m", f"hydra/launcher={launcher}", "latent=1,5", environment={"PYTHONPATH": str(tmp_path)}
+    )
+    assert done.returncode == 2
+    install = f"pip install -c constraints.txt '.[{launcher}]'"
+    assert done.stderr == f"error: hydra/launcher={launcher}: is not installed; {install}\n"
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
+    process = start(tmp_path, *JOB, "trainer=ddp_cpu", "trainer.max_epochs=500", "hydra.run.dir=run")
+    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGKILL)
+    assert process.wait(60) != 0
+    kill(process)

@@ -8,6 +8,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
@@ -54,6 +55,8 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
 def _register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
+    # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
+    warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     OmegaConf.register_new_resolver("token", lambda: token_hex(3), use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("epochs", epochs, replace=True)

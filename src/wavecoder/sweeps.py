@@ -4,10 +4,12 @@ import logging
 import os
 import shutil
 import sys
+import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,6 @@ from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.utils import JobReturn
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
@@ -52,6 +53,7 @@ class CheckSettings(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         loader = GlobalHydra.instance().config_loader()
         try:
+            _check_plugins(config)
             for job in _known_jobs(config):
                 settings = from_config(loader.load_sweep_config(config, job))
                 if _runs_here(config):
@@ -61,20 +63,37 @@ class CheckSettings(Callback):
 
 
 class SweepProgress(Callback):
-    """After each job of a sweep that runs here, one after another: how many are done, and how long the others will take."""
+    """Says after each job of a sweep how many are done and how long the others will take, wherever they run.
+
+    What counts is what the jobs leave on disk, so that it is the same under every launcher.
+    """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        self._jobs = len(_known_jobs(config)) if _runs_here(config) else 0
-        self._done = 0
-        self._started = time.monotonic()
+        loader = GlobalHydra.instance().config_loader()
+        folder = Path(config.hydra.sweep.dir)
+        jobs = [folder / loader.load_sweep_config(config, job).hydra.sweep.subdir for job in _known_jobs(config)]
+        self._end = threading.Event()
+        threading.Thread(target=_tell_progress, args=(jobs, self._end), daemon=True).start()
 
-    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if config.hydra.mode != RunMode.MULTIRUN or not _runs_here(config):
-            return
-        self._done += 1
-        if self._done < self._jobs:
-            left = (time.monotonic() - self._started) / self._done * (self._jobs - self._done)
-            log.info("%d of %d jobs done, about %s left", self._done, self._jobs, _duration(left))
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        self._end.set()
+
+
+def _tell_progress(jobs: Sequence[Path], end: threading.Event) -> None:
+    """Look every second which jobs are done, and print when one more is."""
+    started, begun = time.monotonic(), time.time()
+
+    def is_done(folder: Path) -> bool:
+        status = results.read_record(folder)["status"]
+        return status == "completed" or (status == "failed" and (folder / results.RESULTS).stat().st_mtime > begun)
+
+    before = done = sum(map(is_done, jobs))
+    while not end.wait(1.0):
+        now = sum(map(is_done, jobs))
+        if done < now < len(jobs):
+            left = (time.monotonic() - started) / (now - before) * (len(jobs) - now)
+            print(f"{now} of {len(jobs)} jobs done, about {_duration(left)} left", flush=True)
+        done = now
 
 
 def _duration(seconds: float) -> str:
@@ -94,6 +113,15 @@ def _known_jobs(config: DictConfig) -> list[list[str]]:
 def _runs_here(config: DictConfig) -> bool:
     """Whether the jobs of a sweep run in this process."""
     return str(config.hydra.launcher._target_).endswith("BasicLauncher")
+
+
+def _check_plugins(config: DictConfig) -> None:
+    """Refuse a launcher or a sweeper whose package is not installed."""
+    for part in ("launcher", "sweeper"):
+        package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
+        if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
+            chosen = config.hydra.runtime.choices[f"hydra/{part}"]
+            raise SettingError(f"hydra/{part}={chosen}: is not installed; pip install -c constraints.txt '.[{chosen}]'")
 
 
 def _check_device(settings: Settings) -> None:
