@@ -62,6 +62,9 @@ class CheckSettings(Callback):
             commandline.refuse(error)
 
 
+_sweep_ended = threading.Event()  # not in the callback, which launchers send to other processes
+
+
 class SweepProgress(Callback):
     """Says after each job of a sweep how many are done and how long the others will take, wherever they run.
 
@@ -72,11 +75,11 @@ class SweepProgress(Callback):
         loader = GlobalHydra.instance().config_loader()
         folder = Path(config.hydra.sweep.dir)
         jobs = [folder / loader.load_sweep_config(config, job).hydra.sweep.subdir for job in _known_jobs(config)]
-        self._end = threading.Event()
-        threading.Thread(target=_tell_progress, args=(jobs, self._end), daemon=True).start()
+        _sweep_ended.clear()
+        threading.Thread(target=_tell_progress, args=(jobs, _sweep_ended), daemon=True).start()
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        self._end.set()
+        _sweep_ended.set()
 
 
 def _tell_progress(jobs: Sequence[Path], end: threading.Event) -> None:
