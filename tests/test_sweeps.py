@@ -138,6 +138,7 @@ def records_completed(sweep: Path) -> list[str]:
     return [name for name, record in records(sweep).items() if record["status"] == "completed"]
 
 
+@pytest.mark.slow
 def test_jobs_side_by_side_have_the_numbers_of_jobs_in_turn(run_train: Run, tmp_path: Path) -> None:
     jobs = ("-m", *JOB, "latent=1,5")
     assert run_train(*jobs, "sweep=alone").returncode == 0
