@@ -43,7 +43,7 @@ paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in
 	$(BIN)/python src/report.py outputs/sweeps/paper
 
 QUESTIONS := overfitting depth width rate loss
-questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a sweep and a report for each, in outputs/sweeps (6 minutes)
+questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a sweep and a report for each, in outputs/sweeps (some 10 minutes)
 	for question in $(QUESTIONS); do $(SWEEP) sweep=$$question experiment=$$question || exit; done
 	$(SWEEP) sweep=overfitting experiment=overfitting data=fresh data.train_size=20000
 	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
