@@ -16,6 +16,7 @@ from wavecoder.references import PCA, SVD, Bayes, Moments, Reference, Wiener, mo
 
 _DENOISERS = ("wiener", "bayes")  # clean signals they leave as they are, so they are measured on noisy ones only
 _RATIOS = ("svd", "bayes")  # the references that the autoencoder's errors are divided by
+_WRITE_EVERY = 5  # seconds; TensorBoard's writer does it in a thread of its own
 
 
 class ReferenceErrors(L.Callback):
@@ -63,7 +64,7 @@ class ReferenceErrors(L.Callback):
         }
         if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
             folder = Path(trainer.logger.log_dir).parent
-            self._writers = {name: SummaryWriter(folder / name) for name in self.errors}
+            self._writers = {name: SummaryWriter(folder / name, flush_secs=_WRITE_EVERY) for name in self.errors}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer, pl_module)
@@ -82,7 +83,6 @@ class ReferenceErrors(L.Callback):
             for metric in pl_module.meter.compute():
                 if metric in self.errors[name]:
                     writer.add_scalar(metric, self.errors[name][metric], step)
-            writer.flush()
 
     def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " replica"]]:
         """The latest errors of each replica over those of the SVD and the Bayes denoiser, as `METRIC/over_svd` and so on."""
