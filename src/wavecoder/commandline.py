@@ -55,9 +55,12 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
 def _register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
+    # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store need
+    # not be copied: there is but one, and what is taken from it is.
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
-    OmegaConf.register_new_resolver("token", lambda: token_hex(3), use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("run_folder", run_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("sweep_folder", sweep_folder, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("epochs", epochs, replace=True)
     OmegaConf.register_new_resolver("folder_name", folder_name, replace=True)
@@ -125,6 +128,14 @@ def quote_whole_numbers(argument: str) -> str:
         if value.shuffle:
             choices = f"shuffle({choices})"
     return f"{key}=" + _WHOLE_NUMBER.sub(r"'\g<0>'", choices)
+
+
+def run_folder(name: str) -> str:
+    """The folder of a single run in `outputs/runs/`: one that no other run has, but the tasks of one Slurm step share theirs."""
+    slurm = os.environ
+    if int(slurm.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+        return f"slurm/{slurm['SLURM_JOB_ID']}.{slurm['SLURM_STEP_ID']}_{name}"
+    return f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{name}_{token_hex(3)}"
 
 
 def sweep_folder(name: str | None) -> str:

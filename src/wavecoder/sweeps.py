@@ -13,6 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -156,6 +157,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
 
     A run is known by its folder and the fingerprint of its configuration. One that is complete is not repeated; one that was
     interrupted goes on from its last checkpoint; if the configuration has changed, what is there is removed and it starts afresh.
+    If another process is at the same run, as after the same sweep was sent to a cluster twice, this one waits for it first.
 
     A run leaves a record also when it fails. A failed job is named at once; the sweep goes on, and the sweeper is told that the
     job's result is not a number.
@@ -169,6 +171,11 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
         SystemExit: In a single run, on bad input.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
+    with _alone_in(folder) if _is_first_process() else nullcontext():
+        return _run_job(config, work, folder)
+
+
+def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path) -> float:
     single = HydraConfig.get().mode == RunMode.RUN
     fingerprint = results.fingerprint(config)
     record = results.read_record(folder)
@@ -196,6 +203,20 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
         (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
         log.error("job %s failed: %s", folder.name, message)
         return float("nan")
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Hold a run's lock, which the system lets go when the process dies, however it dies."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("%s: another process is at it, waiting", folder.name)
+        lock.acquire()
+    with lock:
+        lock.release()  # of the two times it is held now
+        yield
 
 
 def _prepare(folder: Path, before: str | None, fingerprint: str) -> None:

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import signal
 import time
 import warnings
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from hydra.errors import InstantiationException
 from hydra.types import RunMode
 from hydra.utils import get_class, instantiate
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins.environments import SLURMEnvironment
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
@@ -31,6 +33,23 @@ from wavecoder.module import AutoencoderModule
 from wavecoder.settings import SettingError, Settings, from_config
 
 log = logging.getLogger(__name__)
+
+
+class KeepSignals(L.Callback):
+    """Keeps what a SIGTERM did before Lightning takes it: a run that is told to end must not look as if it had succeeded.
+
+    Lightning's handler ends the process with status 0, and takes the place of submitit's, which must outlive the SIGTERM that
+    Slurm sends to a job before it preempts it. A run needs no warning: it goes on from its last checkpoint.
+    """
+
+    def __init__(self) -> None:
+        self._before = signal.getsignal(signal.SIGTERM)
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self._before)
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        signal.signal(signal.SIGTERM, self._before)
 
 
 @dataclass
@@ -63,7 +82,10 @@ def build(config: DictConfig) -> Run:
     with _blaming("logger"):
         logger: Logger | bool = instantiate(config.logger) if config.logger.get("_target_") else False
     with _blaming("trainer"):
-        trainer: L.Trainer = instantiate(config.trainer, callbacks=callbacks, logger=logger, default_root_dir=str(folder))
+        # under Slurm it is who submitted the job that puts it into the queue again
+        plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
+        arguments = {"callbacks": [*callbacks, KeepSignals()], "logger": logger, "plugins": plugins}
+        trainer: L.Trainer = instantiate(config.trainer, **arguments, default_root_dir=str(folder))
     with _blaming("optimizer or scheduler"):
         module = AutoencoderModule(network, settings.loss, *_optimisation(config, datamodule))
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
