@@ -1,11 +1,15 @@
 """What several test files share: running the doors as a user does, and small settings."""
 
+import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import pytest
@@ -77,3 +81,40 @@ def run_door(
 def run_train(tmp_path: Path) -> Run:
     """Runs `python src/train.py ARGUMENTS` in an empty folder."""
     return partial(run_door, "train.py", tmp_path)
+
+
+JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "replicas=2")
+"""A run of six epochs of ten steps, in a second or two."""
+
+
+def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
+    """Start the training door in a process group of its own, so that all it starts can be killed with it."""
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
+    return subprocess.Popen(command, cwd=folder, env=threads, stdout=subprocess.DEVNULL, start_new_session=True)
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def records(sweep: Path) -> dict[str, dict[str, Any]]:
+    return {file.parent.name: json.loads(file.read_text()) for file in sweep.glob("*/results.json")}
+
+
+def metrics(sweep: Path) -> dict[str, Any]:
+    return {name: record["metrics"] for name, record in records(sweep).items()}
+
+
+def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, "it ended by itself"
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def completed(sweep: Path) -> list[str]:
+    return [name for name, record in records(sweep).items() if record["status"] == "completed"]

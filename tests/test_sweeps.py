@@ -4,45 +4,11 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
-from conftest import ROOT, Run, run_door
-
-JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "replicas=2")
-
-
-def start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
-    """Start the training door in a process group of its own, so that all it starts can be killed with it."""
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    return subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, start_new_session=True)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def records(sweep: Path) -> dict[str, dict[str, Any]]:
-    return {file.parent.name: json.loads(file.read_text()) for file in sweep.glob("*/results.json")}
-
-
-def metrics(sweep: Path) -> dict[str, Any]:
-    return {name: record["metrics"] for name, record in records(sweep).items()}
-
-
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None, "it ended by itself"
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+from conftest import JOB, Run, completed, kill, metrics, records, run_door, start, wait_for
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -120,7 +86,7 @@ def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> No
         stamps = {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished}
         process = start(tmp_path, *jobs, "sweep=killed")
         deadline = time.monotonic() + 60
-        while len(records_completed(sweeps / "killed")) <= len(finished) and process.poll() is None:
+        while len(completed(sweeps / "killed")) <= len(finished) and process.poll() is None:
             assert time.monotonic() < deadline
             time.sleep(0.02)
         time.sleep(source.uniform(0, 1))
@@ -132,10 +98,6 @@ def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> No
     assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
     for record in records(sweeps / "killed").values():
         assert record["timing"]["steps"] == 60
-
-
-def records_completed(sweep: Path) -> list[str]:
-    return [name for name, record in records(sweep).items() if record["status"] == "completed"]
 
 
 @pytest.mark.slow

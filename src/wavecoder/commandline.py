@@ -26,7 +26,8 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from wavecoder.settings import SettingError, Settings
 
 CONF = Path(__file__).parents[2] / "conf"
-BAD_INPUT = 2  # exit status
+FAILED, BAD_INPUT = 1, 2  # exit statuses
+_LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
 _OPTIONAL_GROUPS = ("experiment", "debug")  # null chooses nothing of them
 _WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
 _LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
@@ -49,14 +50,23 @@ def main(job: Callable[[DictConfig], Any], config_name: str) -> None:
     except Exception as error:
         if any(frame.f_code is job.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a job went wrong, which is no matter of what was typed
+        if type(error).__name__ in _LOST_JOBS:
+            _name_lost_job(error)
         refuse(error)
+
+
+def _name_lost_job(error: Exception) -> NoReturn:
+    """Say in one line that the process of a sweep's job was ended from outside, and leave with status 1."""
+    what = re.sub(r" with path \S+", "", str(error).splitlines()[0]).rstrip(".")
+    print(f"error: a job was lost: {what}; with sweep=NAME the same command again runs what is missing", file=sys.stderr)
+    sys.exit(FAILED)
 
 
 def _register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
-    # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store need
-    # not be copied: there is but one, and what is taken from it is.
+    # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
+    # need not be copied: there is but one, and what is taken from it is.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")

@@ -30,8 +30,6 @@ from wavecoder.settings import SettingError, Settings, from_config
 
 log = logging.getLogger(__name__)
 
-FAILED = 1  # exit status of a sweep with a failed job
-
 _LEFT_BY_RUNS = ("tb", "figures")  # folders in a run's, beside the checkpoints
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -149,7 +147,7 @@ class SweepSummary(Callback):
         console.print(results.sweep_table(results.pool_seeds(jobs)))
         console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
         if not jobs or any(job["status"] != "completed" for job in jobs):
-            raise SystemExit(FAILED)
+            raise SystemExit(commandline.FAILED)
 
 
 def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:

@@ -138,6 +138,9 @@ class Slurm:
         for process in self._processes(f"SLURMD_NODENAME={node}"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
+        self.run(
+            "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=failed"
+        )  # rather than waiting for it to be missed
 
     def _start(self) -> None:
         folder = self.folder
@@ -149,11 +152,15 @@ class Slurm:
         key = folder / "munge.key"
         key.write_bytes(os.urandom(128))
         key.chmod(0o400)
-        files = (f"--{kind}={folder}/munge.{end}" for kind, end in (("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed")))
+        files = (
+            f"--{kind}={folder}/munge.{end}" for kind, end in (("pid-file", "pid"), ("log-file", "log"), ("seed-file", "seed"))
+        )
         self._spawn("munged", "munged", "--foreground", "--force", f"--key-file={key}", f"--socket={folder}/munge.socket", *files)
         data = ("--no-defaults", "--user=root", f"--datadir={folder}/mysql")
         self.run("mariadb-install-db", *data, "--auth-root-authentication-method=normal", "--skip-test-db")
-        self._spawn("mariadbd", "mariadbd", *data, f"--socket={folder}/mysql.socket", "--skip-networking", f"--pid-file={folder}/db.pid")
+        self._spawn(
+            "mariadbd", "mariadbd", *data, f"--socket={folder}/mysql.socket", "--skip-networking", f"--pid-file={folder}/db.pid"
+        )
         self._wait(lambda: all((folder / f"{name}.socket").exists() for name in ("munge", "mysql")), "munge and MariaDB")
         self._spawn("slurmdbd", "slurmdbd", "-D")
         self._wait(lambda: _listens(self._ports["slurmdbd"]), "accounting")
@@ -202,7 +209,12 @@ class Slurm:
             program = shutil.which(command[0], path=PATH)
             assert program is not None
             self._daemons[name] = subprocess.Popen(
-                [program, *command[1:]], env=self.environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
+                [program, *command[1:]],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
             )
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
@@ -211,7 +223,9 @@ class Slurm:
             dead = {name: daemon.returncode for name, daemon in self._daemons.items() if daemon.poll() is not None}
             if dead or time.monotonic() > deadline:
                 logs = [*self.folder.glob("*.out"), *self.folder.glob("*.log")]
-                raise RuntimeError(f"no {what}; ended: {dead}\n" + "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in logs))
+                raise RuntimeError(
+                    f"no {what}; ended: {dead}\n" + "\n".join(f"{log}:\n{log.read_text()[-2000:]}" for log in logs)
+                )
             time.sleep(0.1)
 
 

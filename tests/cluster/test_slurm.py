@@ -1,0 +1,119 @@
+"""Sweeps and runs on a real Slurm cluster of two nodes on this machine: jobs lost, preempted, sent twice."""
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import JOB, ROOT, completed, kill, metrics, records, run_door, start
+from slurm_cluster import Slurm, why_not
+
+pytestmark = pytest.mark.slow
+
+ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+JOBS = ("-m", *JOB, "~callbacks.figures", "trainer.max_epochs=250", "activation=relu,tanh", "latent=1,5")
+
+
+@pytest.fixture(scope="module")
+def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    if reason := why_not():
+        pytest.skip(reason)
+    with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """The metrics of the same jobs, run in turn without Slurm."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    assert run_door("train.py", folder, *JOBS, "sweep=mine").returncode == 0
+    return metrics(folder / "outputs" / "sweeps" / "mine")
+
+
+def until(condition: Callable[[], object], seconds: float = 120) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def checkpoints(sweep: Path) -> list[Path]:
+    return list(sweep.glob("*/checkpoints/last.ckpt"))
+
+
+def stamps(sweep: Path, names: list[str]) -> dict[str, int]:
+    return {name: (sweep / name / "results.json").stat().st_mtime_ns for name in names}
+
+
+def test_what_a_lost_job_and_a_lost_node_leave_is_done_by_the_same_command(
+    slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    process = start(tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    until(lambda: len(checkpoints(sweep)) == 4)
+    running = [job for job in slurm.jobs() if job["JobState"] == "RUNNING"]
+    assert [job["NodeList"] for job in running] == ["n1", "n1", "n2", "n2"]
+    slurm.run("scancel", f"{running[0]['ArrayJobId']}_{running[0]['ArrayTaskId']}")
+    slurm.kill_node("n2")
+    assert process.wait(120) == 1
+    slurm.start_node("n2")
+    before = stamps(sweep, completed(sweep))
+    assert len(before) == 1
+    again = run_door("train.py", tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert stamps(sweep, list(before)) == before
+    assert metrics(sweep) == undisturbed
+    assert all(record["timing"]["steps"] == 2500 for record in records(sweep).values())
+
+
+def test_a_preempted_job_goes_on_in_the_queue_to_the_same_numbers(
+    slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    known = len(slurm.jobs())
+    process = start(tmp_path, *JOBS[:-2], "activation=tanh", "latent=5", "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    until(lambda: checkpoints(sweep))
+    (job,) = slurm.jobs()[known:]
+    slurm.run("scancel", "--signal=TERM", job["JobId"])  # what Slurm sends first to a job that it preempts
+    slurm.run("scancel", "--signal=USR2", job["JobId"])  # what submitit asked for before the end
+    until(lambda: slurm.jobs()[known]["JobState"] == "PENDING")
+    slurm.run("scontrol", "update", f"JobId={job['JobId']}", "StartTime=now")  # Slurm would wait for two minutes
+    assert process.wait(120) == 0
+    (name,) = records(sweep)
+    assert records(sweep)[name]["timing"]["resumed_at_step"] > 0
+    assert metrics(sweep) == {name: undisturbed[name]}
+
+
+def test_a_sweep_sent_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """As after the sending process was lost and the same command given again while its jobs went on."""
+    one = (*JOBS[:-2], "activation=tanh", "latent=5", "sweep=mine", *ON_SLURM)
+    first = start(tmp_path, *one, environment=slurm.environment)
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    until(lambda: checkpoints(sweep))
+    kill(first)
+    again = run_door("train.py", tmp_path, *one, environment=slurm.environment)
+    assert (again.returncode, again.stderr) == (0, "")
+    (record,) = records(sweep).values()
+    assert record["timing"]["resumed_at_step"] == 0
+    assert metrics(sweep).items() <= undisturbed.items()
+    assert "another process is at it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out"))
+
+
+def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp_path: Path) -> None:
+    arguments = (*JOB, "data.batch_size=32")
+    assert run_door("train.py", tmp_path, *arguments, "hydra.run.dir=alone").returncode == 0
+    command = ["srun", "--nodes=2", "--ntasks-per-node=1", sys.executable, str(ROOT / "src" / "train.py")]
+    # the nodes' names are known to Slurm alone here
+    environment = slurm.environment | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
+    arguments = (*arguments, "trainer=slurm", "trainer.num_nodes=2")
+    done = subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    (file,) = (tmp_path / "outputs").glob("runs/slurm/*/results.json")
+    together, alone = json.loads(file.read_text()), json.loads((tmp_path / "alone" / "results.json").read_text())
+    assert together["timing"]["steps"] == alone["timing"]["steps"]
+    for metric, summary in alone["metrics"].items():
+        assert together["metrics"][metric]["per_replica"] == pytest.approx(summary["per_replica"], rel=1e-4)
