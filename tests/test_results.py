@@ -118,3 +118,13 @@ def test_a_sweep_is_read_back_best_first_and_gaps_are_named(tmp_path: Path) -> N
     assert float(rows[0]["svd val/mse"]) == 0.3
     assert rows[3]["error"] == "ValueError: no, never"
     assert rows[4]["val/mse mean"] == ""
+
+
+def test_the_table_has_a_column_for_each_override_in_which_jobs_differ() -> None:
+    chosen = [{"activation": "tanh", "debug": "quick", "optimizer.lr": "0.00123456789"}, {"activation": "relu", "debug": "quick"}]
+    jobs = [record([0.1]) | {"job": str(number), "overrides": overrides} for number, overrides in enumerate(chosen)]
+    assert results.varied(jobs) == ["activation", "optimizer.lr"]
+    shown = text_of(results.sweep_table(jobs))
+    for expected in ("activation", "tanh", "optimizer.lr", "0.001235"):
+        assert expected in shown
+    assert "quick" not in shown

@@ -68,7 +68,8 @@ def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "sweep=seeds", *JOB, "trainer.max_epochs=1", "seed=0,2", "activation=tanh,relu")
     assert (done.returncode, done.stderr) == (0, "")
     table = done.stdout[done.stdout.index("Sweep of 2") :]
-    assert table.count("2 values of seed") == 2
+    assert table.count("2 values") == 2
+    assert len((tmp_path / "outputs" / "sweeps" / "seeds" / "summary.csv").read_text().splitlines()) == 3
     every = [
         record["metrics"]["val/mse"]["per_replica"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()
     ]

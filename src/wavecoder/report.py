@@ -244,12 +244,10 @@ def _dependence(networks: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, Fi
     for latent in sorted({job["latent_dim"] for job in networks}):
         for activation in ACTIVATIONS:
             jobs = [job for job in networks if (job["activation"], job["latent_dim"]) == (activation, latent)]
-            chosen = {job["job"]: job["overrides"] for job in jobs}
-            keys = sorted({key for each in chosen.values() for key in each} - {"activation", "latent", "latent.dim"})
-            keys = [key for key in keys if len({each.get(key) for each in chosen.values()}) > 1]
+            keys = sorted(set(results.varied(jobs)) - {"activation", "latent", "latent.dim"})
             if len(jobs) < 3 or not keys:
                 continue
-            choices = {name: ", ".join(each[key] for key in keys if key in each) for name, each in chosen.items()}
+            choices = {job["job"]: ", ".join(job["overrides"][key] for key in keys if key in job["overrides"]) for job in jobs}
             jobs.sort(key=lambda job: _natural(choices[job["job"]]))
             metrics = [metric for metric in ("train/mse", "val/mse", "val/mse_noise_0.1") if metric in jobs[0]["metrics"]]
             series = {metric: [values_of(job, metric) for job in jobs] for metric in metrics}

@@ -45,7 +45,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers."""
-    apart = ("callbacks", "logger", "sweep")
+    apart = ("hydra", "callbacks", "logger", "sweep")
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
@@ -174,10 +174,12 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     values = {metric: [value for job in jobs for value in job["metrics"][metric]["per_replica"]] for metric in first["metrics"]}
     metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
     seconds = sum(job["timing"]["fit_seconds"] for job in jobs)
-    name = ",".join(part for part in first["job"].split(",") if not part.startswith("seed="))
     replicas = sum(job["replicas"] for job in jobs)
+    seeds = f"{len(jobs)} values"
     return first | {
-        "job": f"{name or 'all'}, {len(jobs)} values of seed",
+        "job": " ".join(job["job"] for job in jobs),
+        "overrides": first["overrides"] | {"seed": seeds},
+        "seed": seeds,
         "metrics": metrics,
         "replicas": replicas,
         "timing": first["timing"] | {"fit_seconds": seconds},
@@ -189,31 +191,48 @@ def _rank(job: Mapping[str, Any]) -> tuple[bool, float]:
     return ("metrics" not in job, math.inf if error is None else error)
 
 
+def varied(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The overrides in which jobs differ."""
+    keys = dict.fromkeys(key for job in jobs for key in job["overrides"])
+    return [key for key in keys if len({job["overrides"].get(key) for job in jobs}) > 1]
+
+
 def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """The table at the end of a sweep: a row for each job."""
+    """The table at the end of a sweep: a row for each job, with a column for each override in which they differ."""
     table = Table(title=f"Sweep of {len(jobs)} jobs, best first: mean squared error per sample")
-    table.add_column("job", overflow="fold")
+    keys = varied(jobs)
+    for key in keys or ["job"]:
+        table.add_column(key, overflow="fold")
     table.add_column("status", overflow="fold")
     for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
         table.add_column(heading, justify="right", no_wrap=True)
     for job in jobs:
+        choices = [_short(job["overrides"].get(key, "")) for key in keys] or [job["job"]]
         if job["status"] != "completed":
-            table.add_row(job["job"], f"{job['status']}: {job['error']}" if "error" in job else job["status"])
+            table.add_row(*choices, f"{job['status']}: {job['error']}" if "error" in job else job["status"])
             continue
         error, ratio = job["metrics"]["val/mse"], job["metrics"].get("val/mse/over_svd")
         numbers = [f"{job['timing']['fit_seconds']:.1f}", _number(error["mean"]), _number(error["std"], 2)]
         if ratio is not None:
             numbers += [_number(job["references"]["svd"]["val/mse"]), _number(ratio["mean"], 3)]
-        table.add_row(job["job"], job["status"], *numbers)
+        table.add_row(*choices, job["status"], *numbers)
     return table
+
+
+def _short(choice: str) -> str:
+    """A choice as it stands in a table: numbers that a search drew have more digits than anyone reads."""
+    try:
+        return choice if len(choice) < 8 else f"{float(choice):.4g}"
+    except ValueError:
+        return choice
 
 
 def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
     """Write `summary.csv` in a sweep's folder, a row for each job, and return its path."""
     rows = []
     for job in jobs:
-        row = {key: job.get(key, "") for key in ("job", "status", "error", "activation", "latent_dim", "seed", "replicas")}
-        row["overrides"] = " ".join(f"{key}={value}" for key, value in job["overrides"].items())
+        row = {key: job.get(key, "") for key in ("job", "status", "error")} | job["overrides"]
+        row |= {key: job[key] for key in ("activation", "latent_dim", "seed", "replicas") if key in job}
         row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
         for metric, summary in job.get("metrics", {}).items():
             row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}

@@ -53,6 +53,7 @@ class CheckSettings(Callback):
         loader = GlobalHydra.instance().config_loader()
         try:
             _check_plugins(config)
+            from_config(config)
             for job in _known_jobs(config):
                 settings = from_config(loader.load_sweep_config(config, job))
                 if _runs_here(config):
@@ -140,11 +141,11 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        jobs = results.read_sweep(folder)
+        jobs = results.pool_seeds(results.read_sweep(folder))
         console = Console()
         if not console.is_terminal:
             console.width = 140
-        console.print(results.sweep_table(results.pool_seeds(jobs)))
+        console.print(results.sweep_table(jobs))
         console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
         if not jobs or any(job["status"] != "completed" for job in jobs):
             raise SystemExit(commandline.FAILED)

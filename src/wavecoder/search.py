@@ -1,0 +1,123 @@
+"""Searches with Optuna that can be stopped and gone on with, and end with an experiment file of the best network."""
+
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import optuna
+from filelock import FileLock, Timeout
+from hydra.core.global_hydra import GlobalHydra
+from hydra.experimental.callback import Callback
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from optuna.trial import TrialState
+
+from wavecoder import commandline, results
+from wavecoder.settings import SettingError
+
+BEST = Path("experiment", "best.yaml")
+
+_NOT_CHOSEN = ("experiment", "debug", "callbacks", "logger")  # groups that are not part of what was found
+
+
+class KeepSearch(Callback):
+    """Makes the same command go on with a search, and writes the best network as an experiment.
+
+    Hydra's sweeper for Optuna keeps trials in its storage, but it starts to count anew, repeats the choices of its sampler's
+    seed, and leaves trials that were interrupted as if they still ran. Here those are the first to be tried again, with the same
+    parameters and so in the same folders.
+    """
+
+    def __init__(self) -> None:
+        self._lock: FileLock | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        optuna.logging.set_verbosity(logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of its queue of trials
+        folder = Path(config.hydra.sweep.dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(folder / ".lock")  # held until the process ends
+        try:
+            self._lock.acquire(blocking=False)
+            made, left = _go_on(config)
+        except Timeout:
+            commandline.refuse(SettingError(f"sweep={config.sweep}: another process is at this search"))
+        except Exception as error:  # which Hydra would make a warning
+            commandline.refuse(error)
+        with read_write(config), open_dict(config):
+            config.hydra.sweeper.n_trials = left
+            if config.hydra.sweeper.sampler.get("seed") is not None:
+                config.hydra.sweeper.sampler.seed += made
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        folder = Path(config.hydra.sweep.dir)
+        best = next(iter(results.read_sweep(folder)), None)
+        if best is None or best["status"] != "completed":
+            return
+        line, command = results.closing_line(best), f"--config-dir {os.path.relpath(folder)} experiment={BEST.stem}"
+        file = folder / BEST
+        file.parent.mkdir(exist_ok=True)
+        head = f"# @package _global_\n# The best network of a search: {line}\n# {command}\n"
+        results.write_atomically(file, head + _experiment(folder / best["job"]))
+        print(f"The best: {line}, written as an experiment: {command}")
+
+
+def _go_on(config: DictConfig) -> tuple[int, int]:
+    """Put interrupted trials of a study into its queue; how many trials it has made, and how many are left to make.
+
+    Raises:
+        SettingError: What the study has seen was made with other settings.
+    """
+    sweeper, fingerprint = config.hydra.sweeper, results.fingerprint(config)
+    study = optuna.create_study(
+        storage=sweeper.storage, study_name=sweeper.study_name, direction=sweeper.direction, load_if_exists=True
+    )
+    if study.user_attrs.setdefault("config_fingerprint", fingerprint) != fingerprint:
+        raise SettingError(f"sweep={config.sweep}: is a search with other settings; they are not mixed, choose another name")
+    study.set_user_attr("config_fingerprint", fingerprint)
+    for trial in study.get_trials(states=(TrialState.RUNNING,)):
+        study.tell(trial.number, state=TrialState.FAIL)
+        study.set_user_attr(f"interrupted {trial.number}", True)
+        study.enqueue_trial(trial.params)
+    done = [trial for trial in study.trials if f"interrupted {trial.number}" not in study.user_attrs]
+    done = [trial for trial in done if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
+    return len(study.trials), max(0, sweeper.n_trials - len(done))
+
+
+def _experiment(job: Path) -> str:
+    """What a job chose that is not the default, as YAML: groups first, then keys."""
+    loader = GlobalHydra.instance().config_loader()
+    hydra = OmegaConf.load(job / ".hydra" / "hydra.yaml").hydra
+
+    def composed(overrides: list[str]) -> DictConfig:
+        return loader.load_configuration(hydra.job.config_name, overrides, run_mode=RunMode.RUN)
+
+    default = composed([]).hydra.runtime.choices
+    groups = {
+        group: option
+        for group, option in hydra.runtime.choices.items()
+        if option != default.get(group) and "/" not in group and group not in _NOT_CHOSEN
+    }
+    chosen = OmegaConf.to_container(OmegaConf.load(job / ".hydra" / "config.yaml"))
+    base = OmegaConf.to_container(composed([commandline.quote_whole_numbers(f"{key}={value}") for key, value in groups.items()]))
+    assert isinstance(chosen, dict)
+    assert isinstance(base, dict)
+    for apart in ("callbacks", "logger", "sweep"):
+        chosen.pop(apart)
+    defaults = {"defaults": [{f"override /{group}": option} for group, option in groups.items()]} if groups else {}
+    return OmegaConf.to_yaml(OmegaConf.create(defaults | _changes(base, chosen)))
+
+
+def _changes(base: dict[Any, Any], chosen: dict[Any, Any]) -> dict[Any, Any]:
+    """What stands in one nested dictionary and not, or otherwise, in another."""
+    changes = {}
+    for key, value in chosen.items():
+        if isinstance(value, dict) and isinstance(base.get(key), dict):
+            value = _changes(base[key], value)
+            if value:
+                changes[key] = value
+        elif key not in base or value != base[key]:
+            changes[key] = value
+    return changes
