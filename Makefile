@@ -22,7 +22,7 @@ train: $(VENV)/.installed  ## train one autoencoder and print how it stands agai
 	$(BIN)/python src/train.py $(ARGS)
 
 test: $(VENV)/.installed  ## run the tests; ARGS='-k signals' for some of them
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed  ## check style and types
 	$(BIN)/ruff check src tests benchmarks

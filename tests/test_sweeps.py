@@ -67,7 +67,7 @@ def test_only_the_failed_job_is_tried_again(run_train: Run, tmp_path: Path) -> N
 def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "sweep=seeds", *JOB, "trainer.max_epochs=1", "seed=0,2", "activation=tanh,relu")
     assert (done.returncode, done.stderr) == (0, "")
-    table = done.stdout[done.stdout.index("Sweep of 2") :]
+    table = done.stdout[done.stdout.index("Sweep of 4") :]
     assert table.count("2 values") == 2
     assert len((tmp_path / "outputs" / "sweeps" / "seeds" / "summary.csv").read_text().splitlines()) == 3
     every = [
@@ -118,19 +118,19 @@ def test_jobs_side_by_side_have_the_numbers_of_jobs_in_turn(run_train: Run, tmp_
     assert "Sweep of 2 jobs" in done.stdout
 
 
-@pytest.mark.parametrize("launcher", ["joblib"])
-def test_a_launcher_that_is_not_installed_is_one_line(tmp_path: Path, launcher: str) -> None:
-    """Hides the launchers' packages from the interpreter, as where they were never installed."""
+@pytest.mark.parametrize(
+    "choice", ["hydra/launcher=joblib", "hydra/launcher=slurm", "hydra/launcher=ray", "hydra/sweeper=optuna"]
+)
+def test_a_plugin_that_is_not_installed_is_one_line(tmp_path: Path, choice: str) -> None:
+    """Hides Hydra's plugins from the interpreter, as where they were never installed."""
     (tmp_path / "sitecustomize.py").write_text(
-        "import importlib.util as u\nfind = u.find_spec\n"
-        "u.find_spec = lambda name, package=None: None if name.startswith('hydra_plugins') else find(name, package)\n"
+        "from importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
+        "PathFinder.find_spec = lambda name, *rest: None if name.startswith('hydra_plugins') else find(name, *rest)\n"
     )
-    done = run_door(
-        "train.py", tmp_path, "-m", f"hydra/launcher={launcher}", "latent=1,5", environment={"PYTHONPATH": str(tmp_path)}
-    )
+    done = run_door("train.py", tmp_path, "-m", choice, "latent=1,5", environment={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 2
-    install = f"pip install -c constraints.txt '.[{launcher}]'"
-    assert done.stderr == f"error: hydra/launcher={launcher}: is not installed; {install}\n"
+    install = f"pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
+    assert done.stderr == f"error: {choice}: is not installed; {install}\n"
     assert not (tmp_path / "outputs").exists()
 
 

@@ -28,6 +28,10 @@ from wavecoder.settings import SettingError, Settings
 CONF = Path(__file__).parents[2] / "conf"
 FAILED, BAD_INPUT = 1, 2  # exit statuses
 _LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
+_OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it
+    "hydra/launcher/submitit_slurm": "hydra/launcher=slurm",
+    "hydra/sweeper/optuna": "hydra/sweeper=optuna",
+}
 _OPTIONAL_GROUPS = ("experiment", "debug")  # null chooses nothing of them
 _WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
 _LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
@@ -91,6 +95,8 @@ def refuse(error: Exception) -> NoReturn:
 
 def explain(error: Exception) -> str:
     """One line for an error in what the user gave: what is wrong, the value, what is allowed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_PLUGINS:
+        return not_installed(_OF_PLUGINS[error.missing_cfg_file])
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
         return f"{group}={option}: no such option; there are {', '.join(_natural(error.options))}"
@@ -106,6 +112,11 @@ def explain(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())
+
+
+def not_installed(choice: str) -> str:
+    """One line for a launcher or a sweeper whose package is missing; the optional dependencies have the options' names."""
+    return f"{choice}: is not installed; pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
 
 
 def _natural(names: Iterable[str]) -> list[str]:

@@ -163,7 +163,8 @@ def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
     for job in jobs:
         others = tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "seed"))
-        alike.setdefault(others if job["status"] == "completed" else (("job", job["job"]),), []).append(job)
+        pooled = job["status"] == "completed" and "seed" in job["overrides"]
+        alike.setdefault(others if pooled else (("job", job["job"]),), []).append(job)
     return sorted((_pooled(group) for group in alike.values()), key=_rank)
 
 
@@ -198,7 +199,7 @@ def varied(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """The table at the end of a sweep: a row for each job, with a column for each override in which they differ."""
+    """The table at the end of a sweep: a row for each job, seeds pooled, and a column for each override in which they differ."""
     table = Table(title=f"Sweep of {len(jobs)} jobs, best first: mean squared error per sample")
     keys = varied(jobs)
     for key in keys or ["job"]:
@@ -206,7 +207,7 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     table.add_column("status", overflow="fold")
     for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for job in jobs:
+    for job in pool_seeds(jobs):
         choices = [_short(job["overrides"].get(key, "")) for key in keys] or [job["job"]]
         if job["status"] != "completed":
             table.add_row(*choices, f"{job['status']}: {job['error']}" if "error" in job else job["status"])
@@ -228,9 +229,9 @@ def _short(choice: str) -> str:
 
 
 def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
-    """Write `summary.csv` in a sweep's folder, a row for each job, and return its path."""
+    """Write `summary.csv` in a sweep's folder, a row for each job, seeds pooled, and return its path."""
     rows = []
-    for job in jobs:
+    for job in pool_seeds(jobs):
         row = {key: job.get(key, "") for key in ("job", "status", "error")} | job["overrides"]
         row |= {key: job[key] for key in ("activation", "latent_dim", "seed", "replicas") if key in job}
         row["seconds"] = job.get("timing", {}).get("fit_seconds", "")

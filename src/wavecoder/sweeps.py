@@ -123,8 +123,7 @@ def _check_plugins(config: DictConfig) -> None:
     for part in ("launcher", "sweeper"):
         package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
         if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
-            chosen = config.hydra.runtime.choices[f"hydra/{part}"]
-            raise SettingError(f"hydra/{part}={chosen}: is not installed; pip install -c constraints.txt '.[{chosen}]'")
+            raise SettingError(commandline.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
 
 
 def _check_device(settings: Settings) -> None:
@@ -141,7 +140,7 @@ class SweepSummary(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        jobs = results.pool_seeds(results.read_sweep(folder))
+        jobs = results.read_sweep(folder)
         console = Console()
         if not console.is_terminal:
             console.width = 140

@@ -12,7 +12,7 @@ import pytest
 from conftest import JOB, ROOT, completed, kill, metrics, records, run_door, start
 from slurm_cluster import Slurm, why_not
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
 
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
 JOBS = ("-m", *JOB, "~callbacks.figures", "trainer.max_epochs=250", "activation=relu,tanh", "latent=1,5")
@@ -28,9 +28,9 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 
 @pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """The metrics of the same jobs, run in turn without Slurm."""
+    """The metrics of the same jobs without Slurm."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_door("train.py", folder, *JOBS, "sweep=mine").returncode == 0
+    assert run_door("train.py", folder, *JOBS, "sweep=mine", "hydra/launcher=joblib").returncode == 0
     return metrics(folder / "outputs" / "sweeps" / "mine")
 
 

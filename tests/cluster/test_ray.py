@@ -1,0 +1,97 @@
+"""A sweep on a real Ray cluster on this machine, with a worker and then the whole sweep killed."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import JOB, completed, kill, metrics, records, run_door, start
+
+pytestmark = pytest.mark.slow
+
+JOBS = ("-m", *JOB, "~callbacks.figures", "trainer.max_epochs=100", "activation=relu,tanh,gelu", "sweep=mine")
+
+
+@pytest.fixture
+def ray() -> Iterator[tuple[str, dict[str, str]]]:
+    """The address of a cluster and the environment in which to use it."""
+    folder = Path(tempfile.mkdtemp(prefix="ray."))  # its sockets' paths must be short
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    environment = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(folder), "PYTHONWARNINGS": "ignore"}
+    options = {
+        "node-ip-address": "127.0.0.1",
+        "port": port,
+        "num-cpus": 2,
+        "include-dashboard": "false",
+        "temp-dir": folder,
+        "object-store-memory": 80_000_000,
+    }
+    command = [Path(sys.executable).with_name("ray"), "start", "--head", "--block", "--disable-usage-stats"]
+    with (folder / "cluster.log").open("wb") as log:
+        cluster = subprocess.Popen(
+            [*command, *(f"--{key}={value}" for key, value in options.items())],
+            env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + 60
+    while "Ray runtime started" not in (folder / "cluster.log").read_text():
+        assert cluster.poll() is None, (folder / "cluster.log").read_text()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    yield f"127.0.0.1:{port}", environment
+    kill(cluster)
+    for process in _processes(str(folder)):
+        os.kill(process, signal.SIGKILL)
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+def _processes(mark: str, title: str = "") -> list[int]:
+    """Processes with a mark in their environment and a title that begins so."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if mark.encode() in (process / "environ").read_bytes() and (process / "cmdline").read_text().startswith(title):
+                found.append(int(process.name))
+        except OSError:
+            pass  # it has just ended
+    return found
+
+
+def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, environment = ray
+    whole = tmp_path / "whole"
+    whole.mkdir()
+    assert run_door("train.py", whole, *JOBS).returncode == 0
+
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    on_ray = (*JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    process = start(tmp_path, *on_ray, environment=environment)
+    deadline = time.monotonic() + 120
+    while not list(sweep.glob("*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    for worker in _processes(environment["RAY_TMPDIR"], "ray::_run_job"):
+        os.kill(worker, signal.SIGKILL)  # Ray starts its job again
+    while not completed(sweep):
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    kill(process)
+    before = {name: (sweep / name / "results.json").stat().st_mtime_ns for name in completed(sweep)}
+    again = run_door("train.py", tmp_path, *on_ray, environment=environment)
+    assert again.returncode == 0, again.stderr
+    assert {name: (sweep / name / "results.json").stat().st_mtime_ns for name in before} == before
+    assert metrics(sweep) == metrics(whole / "outputs" / "sweeps" / "mine")
+    assert any(record["timing"]["resumed_at_step"] > 0 for record in records(sweep).values())
+    assert "Sweep of 3 jobs" in again.stdout
