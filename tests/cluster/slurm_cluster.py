@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-PACKAGES = "slurmctld slurmd slurm-client slurmdbd munge mariadb-server-core mariadb-client-core"
 PROGRAMS = "munged mariadbd mariadb-install-db slurmdbd slurmctld slurmd sacctmgr sacct sbatch squeue scancel scontrol sinfo srun"
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
@@ -79,7 +78,8 @@ def why_not() -> str | None:
     """Why there can be no cluster here; None if there can."""
     missing = [program for program in PROGRAMS.split() if shutil.which(program, path=PATH) is None]
     if missing:
-        return f"{', '.join(missing)} not installed: apt-get install {PACKAGES}"
+        packages = Path(__file__).with_name("apt-packages.txt").read_text().strip()
+        return f"{', '.join(missing)} not installed: apt-get install {packages}"
     return None if os.geteuid() == 0 else "Slurm's daemons need root"
 
 
@@ -138,9 +138,8 @@ class Slurm:
         for process in self._processes(f"SLURMD_NODENAME={node}"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
-        self.run(
-            "scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=failed"
-        )  # rather than waiting for it to be missed
+        # rather than waiting for it to be missed
+        self.run("scontrol", "update", f"NodeName={node}", "State=DOWN", "Reason=failed")
 
     def _start(self) -> None:
         folder = self.folder

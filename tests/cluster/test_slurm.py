@@ -91,16 +91,20 @@ def test_a_preempted_job_goes_on_in_the_queue_to_the_same_numbers(
 def test_a_sweep_sent_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path) -> None:
     """As after the sending process was lost and the same command given again while its jobs went on."""
     one = (*JOBS[:-2], "activation=tanh", "latent=5", "sweep=mine", *ON_SLURM)
-    first = start(tmp_path, *one, environment=slurm.environment)
+    known = len(slurm.jobs())
+    sender = start(tmp_path, *one, environment=slurm.environment)
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
     until(lambda: checkpoints(sweep))
-    kill(first)
-    again = run_door("train.py", tmp_path, *one, environment=slurm.environment)
-    assert (again.returncode, again.stderr) == (0, "")
+    kill(sender)
+    (first,) = slurm.jobs()[known:]
+    slurm.run("scancel", "--signal=STOP", first["JobId"])
+    again = start(tmp_path, *one, environment=slurm.environment)
+    until(lambda: "another process is at it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out")))
+    slurm.run("scancel", "--signal=CONT", first["JobId"])
+    assert again.wait(120) == 0
     (record,) = records(sweep).values()
     assert record["timing"]["resumed_at_step"] == 0
     assert metrics(sweep).items() <= undisturbed.items()
-    assert "another process is at it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out"))
 
 
 def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp_path: Path) -> None:
