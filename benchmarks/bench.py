@@ -62,6 +62,7 @@ def steps() -> tuple[list[Row], Table]:
         keep("stock Lightning", contestants.stock_lightning(EPOCHS))
         keep("wavecoder, 32", contestants.wavecoder(32, EPOCHS))
         keep("wavecoder, 32, fresh", contestants.wavecoder(32, EPOCHS, "data=fresh"))
+        keep("wavecoder, 32, not compiled", contestants.wavecoder(32, EPOCHS, compiled=False))
         for replicas in (1, 64, 128):
             keep(f"wavecoder, {replicas}", contestants.wavecoder(replicas, EPOCHS))
 
@@ -77,6 +78,8 @@ def steps() -> tuple[list[Row], Table]:
             measured = f"{got:.1f}× ({alone:.1f}× without validation; {quietest:.1f}× between quietest rounds)"
             met = got >= targets[0] if replicas == 32 else None
             rows.append(Row(f"a replica's step, {replicas} at once, against {peer}", measured, target, met))
+        got = ratio(peer, "wavecoder, 32, not compiled", whole, 32)
+        rows.append(Row(f"the same, 32 at once, without a C compiler, against {peer}", f"{got:.1f}×", "", None))
     got = ratio("wavecoder, 1", "bare loop, fused Adam")
     rows.append(Row("1 replica's step against a bare loop with fused Adam", f"{got:.2f}×", "at most 1.25×", got <= 1.25))
     got = median([a / b for a, b in zip(training["wavecoder, 32, fresh"], training["wavecoder, 32"], strict=True)]) - 1

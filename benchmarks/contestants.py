@@ -8,9 +8,11 @@ import os
 import platform
 import tempfile
 import time
+from contextlib import nullcontext
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -20,7 +22,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from wavecoder import commandline, signals
+from wavecoder import commandline, native, signals
 from wavecoder.training import build
 
 SIGNALS, BATCH = 20_000, 64
@@ -55,8 +57,8 @@ class EpochTimes(L.Callback):
             self.whole.append((time.perf_counter() - self._start) / steps)
 
 
-def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | None = None) -> EpochTimes:
-    """The default run, with its default callbacks and logging."""
+def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | None = None, compiled: bool = True) -> EpochTimes:
+    """The default run, with its default callbacks and logging; if not `compiled`, as where there was no C compiler."""
     choices = [f"replicas={replicas}", "activation=tanh", "latent='5'", f"trainer.max_epochs={epochs}", *overrides]
     with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(commandline.CONF), version_base="1.3"):
         config = compose("train", choices, return_hydra_config=True)
@@ -67,7 +69,8 @@ def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | 
         run.trainer.callbacks.append(times)  # type: ignore[attr-defined]
         if profiler is not None:
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
-        run.trainer.fit(run.module, run.datamodule)
+        with nullcontext() if compiled else patch.object(native, "library", lambda: None):
+            run.trainer.fit(run.module, run.datamodule)
     return times
 
 
@@ -133,7 +136,8 @@ def machine() -> str:
     """What this was measured on."""
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {versions}, {date.today()}"
+    step = "no training step compiled" if native.library() is None else f"training step compiled for {native.instruction_set()}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {step}, {versions}, {date.today()}"
 
 
 def _cpuinfo() -> list[str]:

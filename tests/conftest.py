@@ -15,6 +15,7 @@ import lightning as L
 import pytest
 import torch
 
+from wavecoder import native
 from wavecoder.settings import DataSettings, NoiseSettings
 
 ROOT = Path(__file__).parents[1]
@@ -57,6 +58,16 @@ def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
         "log_every_n_steps": 1,
     }
     return L.Trainer(**(quiet | arguments))  # type: ignore[arg-type]
+
+
+@pytest.fixture(params=["compiled", "PyTorch"])
+def training_step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Has a test run twice: with the compiled training step, and as where none was compiled."""
+    if request.param == "PyTorch":
+        monkeypatch.setattr(native, "library", lambda: None)
+    elif native.library() is None:
+        pytest.skip(f"nothing was compiled for {native.instruction_set()}")
+    return str(request.param)
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

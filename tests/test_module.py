@@ -34,6 +34,7 @@ def fit(
     return module, torch.cat(kept), trainer
 
 
+@pytest.mark.usefixtures("training_step")
 @pytest.mark.parametrize("activation", ["tanh", "prelu", "gelu"])
 def test_replica_i_is_the_run_with_seed_s_plus_i(tmp_path: Path, activation: str) -> None:
     _, stack, trainer = fit(tmp_path, 5, 3, activation)
@@ -43,6 +44,7 @@ def test_replica_i_is_the_run_with_seed_s_plus_i(tmp_path: Path, activation: str
         torch.testing.assert_close(stack[:50, i], alone[:50, 0], rtol=1e-4, atol=0)
 
 
+@pytest.mark.usefixtures("training_step")
 def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
     _, ours, _ = fit(tmp_path, 0, 1)
     source = SinusoidDataModule(data_settings(), noise_settings(), 0, 1)
@@ -64,6 +66,7 @@ def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
     torch.testing.assert_close(ours[:40, 0], torch.tensor(theirs), rtol=1e-4, atol=0)
 
 
+@pytest.mark.usefixtures("training_step")
 def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None:
     source = SinusoidDataModule(data_settings(), noise_settings(), 0, 2)
     healthy = AutoencoderModule(DeepAutoencoder(100, 5, source.seeds, "tanh"), "mse", partial(torch.optim.Adam, lr=1e-3))

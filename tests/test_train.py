@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -151,7 +152,7 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     assert [float(row["val/mse mean"]) for row in rows] == sorted(float(row["val/mse mean"]) for row in rows)
     assert "5 of 6 jobs done, about" in done.stdout
     table = done.stdout[done.stdout.index("Sweep of 6 jobs") :]
-    assert all(job in table for job in jobs)
+    assert {(a, int(k)) for a, k in re.findall(r"(\w+) +│ (\d+) +│ completed", table)} == wanted
     assert done.stdout.rstrip().endswith("summary.csv")
 
 

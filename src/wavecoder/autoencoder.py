@@ -128,12 +128,22 @@ class Activation(Layer):
     """An activation without parameters.
 
     Args:
+        name: What it is called, see `activation()`.
         function: The function, element by element.
         derivative: The gradient with respect to its input from (input, output, gradient with respect to its output).
+        slope: The slope below zero of leaky_relu.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], derivative: Callable[[Tensor, Tensor, Tensor], Tensor]) -> None:
+    def __init__(
+        self,
+        name: str,
+        function: Callable[[Tensor], Tensor],
+        derivative: Callable[[Tensor, Tensor, Tensor], Tensor],
+        slope: float | None = None,
+    ) -> None:
         super().__init__()
+        self.name = name
+        self.slope = slope
         self.function = function
         self.derivative = derivative
 
@@ -181,19 +191,13 @@ def activation(name: str, slope: float | None, replicas: int) -> Layer | None:
         case "identity":
             return None
         case "relu":
-            return Activation(
-                torch.relu, lambda x, y, gradient: aten.threshold_backward.grad_input(gradient, y, 0, grad_input=gradient)
-            )
+            return Activation(name, torch.relu, lambda x, y, g: aten.threshold_backward.grad_input(g, y, 0, grad_input=g))
         case "sigmoid":
-            return Activation(
-                torch.sigmoid, lambda x, y, gradient: aten.sigmoid_backward.grad_input(gradient, y, grad_input=gradient)
-            )
+            return Activation(name, torch.sigmoid, lambda x, y, g: aten.sigmoid_backward.grad_input(g, y, grad_input=g))
         case "tanh":
-            return Activation(_tanh, lambda x, y, gradient: aten.tanh_backward.grad_input(gradient, y, grad_input=gradient))
+            return Activation(name, _tanh, lambda x, y, g: aten.tanh_backward.grad_input(g, y, grad_input=g))
         case "gelu":
-            return Activation(
-                functional.gelu, lambda x, y, gradient: aten.gelu_backward.grad_input(gradient, x, grad_input=gradient)
-            )
+            return Activation(name, functional.gelu, lambda x, y, g: aten.gelu_backward.grad_input(g, x, grad_input=g))
         case "leaky_relu" | "prelu":
             if slope is None:
                 raise ValueError(f"{name} needs a slope")
@@ -201,7 +205,7 @@ def activation(name: str, slope: float | None, replicas: int) -> Layer | None:
                 return PReLU(replicas, slope)
             leaky = partial(functional.leaky_relu, negative_slope=slope)
             return Activation(
-                leaky, lambda x, y, gradient: aten.leaky_relu_backward.grad_input(gradient, x, slope, False, grad_input=gradient)
+                name, leaky, lambda x, y, g: aten.leaky_relu_backward.grad_input(g, x, slope, False, grad_input=g), slope
             )
     raise ValueError(f"no activation is called {name!r}")
 

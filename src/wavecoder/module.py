@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.autoencoder import Autoencoder
-from wavecoder.backpropagation import flatten_gradients, flatten_parameters, loss_and_gradients
+from wavecoder.backpropagation import backpropagation, flatten_gradients, flatten_parameters
 from wavecoder.datamodule import TrainingChunk
 from wavecoder.errors import ErrorMeter, EvaluationBatch
 
@@ -67,8 +67,9 @@ class AutoencoderModule(L.LightningModule):
 
     def on_train_start(self) -> None:
         self.first_step = self.global_step
-        optimizer = cast(LightningOptimizer, self.optimizers())
-        self.gradient = flatten_gradients(self.network, optimizer.param_groups[0]["params"][0])
+        flat = cast(LightningOptimizer, self.optimizers()).param_groups[0]["params"][0]
+        self.gradient = flatten_gradients(self.network, flat)
+        self.backpropagate = backpropagation(self.network, flat)
 
     def on_validation_model_zero_grad(self) -> None:
         """Keep the gradients, which Lightning would release before a validation: they are parts of the optimiser's."""
@@ -79,7 +80,7 @@ class AutoencoderModule(L.LightningModule):
         losses = []
         for inputs, targets in chunk:
             batch = inputs.shape[1] * self.trainer.world_size
-            losses.append(loss_and_gradients(self.network, inputs, targets, self.loss, batch))
+            losses.append(self.backpropagate(inputs, targets, self.loss, batch))
             self.trainer.strategy.reduce(self.gradient, reduce_op="sum")  # of all processes; in place
             optimizer.step()
             if scheduler is not None:

@@ -24,7 +24,7 @@ from lightning.pytorch.utilities.exceptions import MisconfigurationException  # 
 from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 
-from wavecoder import results
+from wavecoder import native, results
 from wavecoder.autoencoder import Autoencoder, DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.callbacks.references import find_references
 from wavecoder.callbacks.subspace import LinearSubspace
@@ -162,6 +162,7 @@ def _record(run: Run, config: DictConfig, seconds: float, steps: int, resumed: i
             "steps": steps,
             "resumed_at_step": resumed,
             "signals_per_second": (steps - resumed) * settings.data.batch_size * settings.replicas / seconds,
+            "training_step": native.instruction_set() if native.why_not(run.module.network) is None else "PyTorch",
         },
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
