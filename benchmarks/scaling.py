@@ -51,9 +51,14 @@ def main() -> None:
     for axis, (name, (x, y)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         curve = curves[name]
         axis.plot(list(curve), list(curve.values()), "o-", color="#0072B2")
-        axis.set(xlabel=x, ylabel=y, xscale="log", xticks=list(curve), xticklabels=[f"{value:,}" for value in curve])
+        axis.set(xlabel=x, ylabel=y)
+        if name in ("replicas", "batch"):
+            axis.set(xscale="log", xticks=list(curve), xticklabels=[f"{value:,}" for value in curve])
+            axis.minorticks_off()
+        else:  # where a straight line is what is hoped for
+            axis.xaxis.set_major_formatter("{x:,.0f}")
+            axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)
-        axis.minorticks_off()
         axis.grid(alpha=0.3)
         print(f"{y} by {x}: " + ", ".join(f"{value:,}: {measure:.3g}" for value, measure in curve.items()))
     figure.suptitle(f"tanh autoencoder, latent 5, through Trainer.fit; {contestants.machine()}", fontsize=10)
