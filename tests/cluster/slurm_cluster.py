@@ -135,7 +135,7 @@ class Slurm:
         """Let one node fail, with all that runs on it."""
         for name in [name for name in self._daemons if name == node]:
             self._daemons.pop(name).kill()
-        for process in self._processes(f"SLURMD_NODENAME={node}"):
+        for process in self.processes(f"SLURMD_NODENAME={node}"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         # rather than waiting for it to be missed
@@ -172,7 +172,7 @@ class Slurm:
         """End all jobs and daemons, however they stand; jobs would outlive their daemons."""
         for name in ("slurmctld", *self.NODES):
             self._end(name)
-        for process in self._processes(f"SLURM_CONF={self.folder}/slurm.conf"):
+        for process in self.processes(f"SLURM_CONF={self.folder}/slurm.conf"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         for name in ("slurmdbd", "mariadbd", "munged"):
@@ -187,7 +187,7 @@ class Slurm:
                 daemon.kill()
                 daemon.wait()
 
-    def _processes(self, mark: str) -> list[int]:
+    def processes(self, mark: str) -> list[int]:
         """The processes of this cluster's jobs whose environment has a mark, those of Slurm that watch them included."""
         ours = {os.getpid(), *(daemon.pid for daemon in self._daemons.values())}
         found = []

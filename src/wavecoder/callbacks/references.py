@@ -9,7 +9,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wavecoder.datamodule import datamodule_of
+from wavecoder.datamodule import SinusoidDataModule, datamodule_of
 from wavecoder.errors import ErrorMeter
 from wavecoder.module import AutoencoderModule
 from wavecoder.references import PCA, SVD, Bayes, Moments, Reference, Wiener, moments_of, population_moments
@@ -30,9 +30,11 @@ class ReferenceErrors(L.Callback):
         rank: Rank of the SVD and of PCA: the size of the latent.
         basis: Whether SVD, PCA and the Wiener filter are `fitted` to the training signals or to the exact `population` moments.
 
+    Of several processes the first does the work, and tells the others the errors.
+
     Attributes:
-        references: The fitted references, by name.
-        moments: What they were fitted to.
+        references: The fitted references, by name; in the first process alone.
+        moments: What they were fitted to; in the first process alone.
         errors: Their errors, by name and metric.
     """
 
@@ -46,7 +48,14 @@ class ReferenceErrors(L.Callback):
         self._writers: dict[str, SummaryWriter] = {}
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        datamodule = datamodule_of(trainer)
+        if trainer.is_global_zero:
+            self._measure(datamodule_of(trainer))
+            if isinstance(trainer.logger, TensorBoardLogger):
+                folder = Path(trainer.logger.log_dir).parent
+                self._writers = {name: SummaryWriter(folder / name, flush_secs=_WRITE_EVERY) for name in self.errors}
+        self.errors = trainer.strategy.broadcast(self.errors)
+
+    def _measure(self, datamodule: SinusoidDataModule) -> None:
         kind = (datamodule.times, datamodule.data.families, datamodule.data.sigma)
         self.moments = population_moments(*kind) if self.basis == "population" else moments_of(datamodule.training_signals())
         self.references = {"svd": SVD(self.rank), "pca": PCA(self.rank), "wiener": Wiener(), "bayes": Bayes(*kind)}
@@ -62,9 +71,6 @@ class ReferenceErrors(L.Callback):
             for name, meter in meters.items()
             if meter.compute()  # where no signal is noisy, the denoisers have nothing to do
         }
-        if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardLogger):
-            folder = Path(trainer.logger.log_dir).parent
-            self._writers = {name: SummaryWriter(folder / name, flush_secs=_WRITE_EVERY) for name in self.errors}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer, pl_module)

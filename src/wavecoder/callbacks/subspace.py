@@ -51,6 +51,8 @@ class LinearSubspace(L.Callback):
         self.history: dict[str, list[list[float]]] = {}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
         assert isinstance(pl_module, AutoencoderModule)
         references = find_references(trainer)
         assert references is not None, "the references come before this callback"
