@@ -48,10 +48,10 @@ questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a swe
 	$(SWEEP) sweep=overfitting experiment=overfitting data=fresh data.train_size=20000
 	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
 
-bench: $(VENV)/.installed  ## measure the performance targets side by side (4 minutes); writes benchmarks/results.md
+bench: $(VENV)/.installed  ## measure the performance targets side by side (9 minutes); writes benchmarks/results.md
 	$(BIN)/python benchmarks/bench.py
 
-scaling: $(VENV)/.installed  ## measure how a step's time grows (4 minutes); draws docs/scaling.png
+scaling: $(VENV)/.installed  ## measure how a step's time grows (3 minutes); draws docs/scaling.png
 	$(BIN)/python benchmarks/scaling.py
 
 tensorboard: $(VENV)/.installed  ## show the curves of outputs/ on http://localhost:6006; PORT=6007 for another port

@@ -85,8 +85,8 @@ static void transpose(long m, long n, const float *a, long a_row, float *b, long
 INLINE float exponential(float x)
 {
     x = x > 88.0f ? 88.0f : x < -87.0f ? -87.0f : x; /* what is not a number stays so */
-    const float shift = 12582912.0f;                 /* adding it leaves no place for fractions */
-    float n = (x * 1.44269504f + shift) - shift;
+    const float shift = 12582912.0f;                 /* adding it leaves no place for fractions, and n in the lowest bits */
+    float shifted = x * 1.44269504f + shift, n = shifted - shift;
     float r = x - n * 0.693359375f + n * 2.12194440e-4f;
     float p = 1.9875691500e-4f;
     p = p * r + 1.3981999507e-3f;
@@ -95,7 +95,9 @@ INLINE float exponential(float x)
     p = p * r + 1.6666665459e-1f;
     p = p * r + 5.0000001201e-1f;
     p = p * r * r + r + 1.0f;
-    int bits = ((int)n + 127) << 23;
+    unsigned bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    bits = (bits + 127) << 23; /* the bits of 2^n */
     float power;
     memcpy(&power, &bits, sizeof power);
     return p * power;
@@ -245,18 +247,25 @@ static void pad(long rows, long batch, const float *from, float *to)
     }
 }
 
+/* The most features that there are between two layers, padded because one of the uses is transposed. */
+static long widest(long depth, const struct layer *layers)
+{
+    long most = layers[0].inputs;
+    for (long l = 0; l < depth; l++)
+        most = layers[l].outputs > most ? layers[l].outputs : most;
+    return padded(most);
+}
+
 /* Floats that one thread needs: the input, before and after each activation, two gradients, and one transposed activation. */
 long workspace(long depth, const struct layer *layers, long batch)
 {
-    long values = layers[0].inputs, widest = 0;
-    for (long l = 0; l < depth; l++) {
-        values += 2 * layers[l].outputs;
-        widest = layers[l].inputs > widest ? layers[l].inputs : widest;
-        widest = layers[l].outputs > widest ? layers[l].outputs : widest;
-    }
-    return (values + 3 * padded(widest)) * padded(batch);
+    long features = layers[0].inputs + 3 * widest(depth, layers);
+    for (long l = 0; l < depth; l++)
+        features += 2 * layers[l].outputs;
+    return features * padded(batch);
 }
 
+/* The mean loss of one replica, writing its gradients. */
 static float backpropagate(long replica, long batch, long depth, const struct layer *layers, const float *parameters,
                            float *gradients, const float *inputs, const float *targets, long loss, float scale, float slope,
                            float *work)
@@ -285,8 +294,8 @@ static float backpropagate(long replica, long batch, long depth, const struct la
         }
     }
 
-    long samples = layers[depth - 1].outputs;
-    float *gradient = work, *next, *transposed;
+    long samples = layers[depth - 1].outputs, room = widest(depth, layers) * row;
+    float *gradient = work, *next = gradient + room, *transposed = next + room;
     for (long i = 0; i < samples; i++) {
         for (long j = 0; j < batch; j++)
             gradient[i * row + j] = y[depth][i * row + j] - targets[i * batch + j];
@@ -294,13 +303,6 @@ static float backpropagate(long replica, long batch, long depth, const struct la
     }
     float total = lose(loss, scale, samples * row, gradient);
 
-    long widest = 0;
-    for (long l = 0; l < depth; l++) {
-        widest = layers[l].inputs > widest ? layers[l].inputs : widest;
-        widest = layers[l].outputs > widest ? layers[l].outputs : widest;
-    }
-    next = gradient + padded(widest) * row;
-    transposed = next + padded(widest) * row;
     for (long l = depth - 1; l >= 0; l--) {
         const struct layer *layer = &layers[l];
         long in = layer->inputs, out = layer->outputs;
