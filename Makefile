@@ -29,7 +29,7 @@ lint: $(VENV)/.installed  ## check style and types
 	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
 	$(BIN)/mypy
 
-paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (11 minutes)
+paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
 	@echo "1 of 5: the paper's networks"
 	$(SWEEP) sweep=paper experiment=paper
 	@echo "2 of 5: the linear one without biases"
