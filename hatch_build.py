@@ -3,6 +3,7 @@
 Without a C compiler the package works as well, but training on CPUs is slower.
 """
 
+import hashlib
 import os
 import platform
 import shlex
@@ -13,7 +14,10 @@ from typing import Any
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 SOURCE = Path("src", "wavecoder", "backpropagation.c")
-LEVELS = {"avx512": "x86-64-v4", "avx2": "x86-64-v3"}  # what PyTorch calls them, and compilers
+SETS = {  # what PyTorch calls them, and compilers
+    "avx512": ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mfma"],
+    "avx2": ["-mavx2", "-mfma"],
+}
 FLAGS = [
     "-std=gnu11",
     "-O3",
@@ -35,16 +39,18 @@ class CompileBackpropagation(BuildHookInterface[Any]):
             return  # elsewhere nothing was measured
         compiler = shlex.split(os.environ.get("CC", "cc"))
         source = Path(self.root, SOURCE)
-        for name, level in LEVELS.items():
+        # so that what was compiled from another version of the source is never taken
+        digest = f'-DSOURCE_SHA256="{hashlib.sha256(source.read_bytes()).hexdigest()}"'
+        for name, flags in SETS.items():
             library = source.with_suffix(f".{name}.so")
             new = library.with_suffix(".new")
             try:
-                command = [*compiler, str(source), "-o", str(new), f"-march={level}", *FLAGS]
+                command = [*compiler, str(source), "-o", str(new), digest, *flags, *FLAGS]
                 subprocess.run(command, check=True, capture_output=True, text=True)
-                new.replace(library)  # in one go: a run may have the old one open
             except (OSError, subprocess.CalledProcessError) as error:
                 why = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
-                self.app.display_warning(f"{SOURCE} could not be compiled, so training on CPUs will be slower: {why}")
+                self.app.display_warning(f"{SOURCE} could not be compiled for {name}, so training may be slower: {why}")
                 library.unlink(missing_ok=True)
-                return
-        build_data.update(pure_python=False, infer_tag=True)
+                continue
+            new.replace(library)  # in one go: a run may have the old one open
+            build_data.update(pure_python=False, infer_tag=True)

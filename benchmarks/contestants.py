@@ -136,7 +136,8 @@ def machine() -> str:
     """What this was measured on."""
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    step = "no training step compiled" if native.library() is None else f"training step compiled for {native.instruction_set()}"
+    library = native.library()
+    step = "no training step compiled" if library is None else f"training step compiled for {library.instruction_set}"
     return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {step}, {versions}, {date.today()}"
 
 

@@ -1,10 +1,11 @@
 """The compiled training step against autograd, for each instruction set that this CPU has."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from test_backpropagation import ELEMENTWISE, SLOPES
 from torch import Tensor
@@ -57,7 +58,8 @@ def test_every_activation_and_loss(activation: str, loss: str) -> None:
     assert not gradient.isnan().any()
 
 
-@settings(max_examples=60, deadline=None)
+# the fixture is the same for all examples
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     replicas=st.integers(1, 4),
     batch=st.integers(1, 70),
@@ -66,11 +68,20 @@ def test_every_activation_and_loss(activation: str, loss: str) -> None:
     bias=st.booleans(),
     latent_activation=st.booleans(),
     whole_batch=st.none() | st.integers(70, 200),
+    activation=st.sampled_from(["prelu", "tanh", "gelu"]),
 )
 def test_every_shape(
-    replicas: int, batch: int, samples: int, widths: list[int], bias: bool, latent_activation: bool, whole_batch: int | None
+    instruction_set: str,
+    replicas: int,
+    batch: int,
+    samples: int,
+    widths: list[int],
+    bias: bool,
+    latent_activation: bool,
+    whole_batch: int | None,
+    activation: str,
 ) -> None:
-    network = DeepAutoencoder(samples, 1, range(replicas), "prelu", 0.25, widths, bias, latent_activation)
+    network = DeepAutoencoder(samples, 1, range(replicas), activation, 0.25, widths, bias, latent_activation)
     inputs, targets = signals(replicas, batch, samples), signals(replicas, batch, samples, 0.5)
     compiled, gradient = prepare(network)
     losses, computed = compiled(inputs, targets, "mse", whole_batch), gradient.clone()
@@ -129,3 +140,36 @@ def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not chosen(TiedLinearAutoencoder(100, 5, range(2)))
     monkeypatch.setattr(native, "library", lambda: None)
     assert not chosen(DeepAutoencoder(100, 5, range(2)))
+
+
+def test_only_its_own_parameters_and_signals_are_touched() -> None:
+    network = DeepAutoencoder(100, 5, range(2))
+    compiled, _ = prepare(network)
+    for wrong in (signals(3, 8, 100), signals(2, 8, 90), signals(2, 8, 100).double()):
+        with pytest.raises(ValueError, match="not signals of 2 replicas"):
+            compiled(wrong, wrong)
+    flat = flatten_parameters(network)
+    flatten_gradients(network, flat)
+    network.load_state_dict({name: values.clone() for name, values in network.state_dict().items()}, assign=True)
+    with pytest.raises(ValueError, match="not part of the one tensor"):
+        native.CompiledBackpropagation(network, flat)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda file: file.with_suffix(".c").write_text("/* another */"), "was compiled from another version"),
+        (lambda file: file.write_bytes(b"\x7fELF"), "cannot be loaded"),
+        (lambda file: file.unlink(), "was not compiled when this was installed"),
+    ],
+)
+def test_a_library_that_cannot_be_used_is_a_line_in_the_log(
+    spoil: Callable[[Path], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    for file in Path(native.__file__).parent.glob("backpropagation.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(native, "_SOURCE", tmp_path / "backpropagation.c")
+    monkeypatch.setattr(native, "instruction_set", lambda: "AVX2")
+    spoil(tmp_path / "backpropagation.avx2.so" if "version" not in said else tmp_path / "backpropagation.so")
+    assert native.library.__wrapped__() is None
+    assert said in caplog.text

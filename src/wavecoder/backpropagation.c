@@ -21,6 +21,8 @@
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4)));
 
+const char source_sha256[] = SOURCE_SHA256; /* native.py takes no library that was made from another version of this file */
+
 /* In the order of ACTIVATIONS and LOSSES in native.py. */
 enum activation { IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, PRELU, GELU };
 enum loss { MSE, L1, HUBER };

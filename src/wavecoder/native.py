@@ -6,8 +6,11 @@ with PyTorch's operators.
 """
 
 import ctypes
+import hashlib
+import logging
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from jaxtyping import Float
@@ -20,11 +23,22 @@ LOSSES = ("mse", "l1", "huber")  # likewise
 
 Signals = Float[Tensor, "replica batch time"]
 
+log = logging.getLogger(__name__)
+
+_SOURCE = Path(__file__).with_name("backpropagation.c")
+
 
 class _Layer(ctypes.Structure):
     """`struct layer` of backpropagation.c."""
 
     _fields_ = [(name, ctypes.c_long) for name in ("inputs", "outputs", "activation", "weight", "bias", "slope")]
+
+
+class Library(NamedTuple):
+    """What backpropagation.c was compiled to for one instruction set, AVX512 or AVX2."""
+
+    compiled: ctypes.CDLL
+    instruction_set: str
 
 
 def instruction_set() -> str:
@@ -33,12 +47,34 @@ def instruction_set() -> str:
 
 
 @cache
-def library() -> ctypes.CDLL | None:
-    """What backpropagation.c was compiled to for this CPU; None if it was not."""
-    file = Path(__file__).with_name(f"backpropagation.{instruction_set().lower()}.so")
-    if not file.exists():
-        return None
+def library() -> Library | None:
+    """What backpropagation.c was compiled to for this CPU; None, and a line in the log, if there is nothing that can be used."""
+    sets = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(instruction_set(), [])
+    reason = None
+    for name in sets:
+        file = _SOURCE.with_suffix(f".{name.lower()}.so")
+        try:
+            return Library(_load(file), name)
+        except OSError as error:
+            reason = reason or (f"cannot be loaded ({error})" if file.exists() else "was not compiled when this was installed")
+        except ValueError:
+            reason = reason or "was compiled from another version; install again"
+    if reason:
+        log.warning("the training step %s, so it is slower", reason)
+    return None
+
+
+def _load(file: Path) -> ctypes.CDLL:
+    """Load one library and say what its functions take.
+
+    Raises:
+        OSError: It is not there or cannot be loaded.
+        ValueError: It was made from another version of the source.
+    """
     compiled = ctypes.CDLL(str(file))
+    made_from = (ctypes.c_char * 64).in_dll(compiled, "source_sha256").value.decode()  # ValueError if it has none
+    if made_from != hashlib.sha256(_SOURCE.read_bytes()).hexdigest():
+        raise ValueError(f"{file.name} is not made from {_SOURCE.name}")
     number, decimal, address = ctypes.c_long, ctypes.c_float, ctypes.c_void_p
     compiled.workspace.argtypes = [number, address, number]
     compiled.workspace.restype = number
@@ -60,12 +96,14 @@ class CompiledBackpropagation:
         flat: Its parameters, from `flatten_parameters`, with a gradient from `flatten_gradients`.
 
     Raises:
-        ValueError: It cannot be done for this network here, see `why_not`.
+        ValueError: It cannot be done for this network here, see `why_not`, or its parameters are not part of `flat`.
     """
 
     def __init__(self, network: Autoencoder, flat: nn.Parameter) -> None:
-        if reason := why_not(network):
+        found = library()
+        if (reason := why_not(network)) or found is None:
             raise ValueError(reason)
+        self._compiled = found.compiled
         self._flat = flat
         first = network.layers[0]
         assert isinstance(first, Linear)
@@ -86,8 +124,13 @@ class CompiledBackpropagation:
         self._work = torch.empty(0)
 
     def _place(self, parameter: nn.Parameter | None) -> int:
-        """Where a parameter begins in the one tensor, in floats."""
-        return -1 if parameter is None else (parameter.data_ptr() - self._flat.data_ptr()) // parameter.element_size()
+        """Where a parameter begins in the one tensor, in floats; -1 for one that is not there."""
+        if parameter is None:
+            return -1
+        place = (parameter.data_ptr() - self._flat.data_ptr()) // parameter.element_size()
+        if place < 0 or place + parameter.numel() > self._flat.numel() or not parameter.is_contiguous():
+            raise ValueError("the network's parameters are not part of the one tensor")
+        return place
 
     def __call__(
         self, inputs: Signals, targets: Signals, loss: str = "mse", batch: int | None = None
@@ -99,18 +142,22 @@ class CompiledBackpropagation:
             targets: What they should give.
             loss: mse, l1 or huber (with its knee at 1), a mean over signals and samples.
             batch: Number of signals in the gradient's mean, if other processes add theirs; by default those given.
+
+        Raises:
+            ValueError: These are not signals for this network.
         """
-        compiled = library()
-        assert compiled is not None
         assert self._flat.grad is not None
         signals = inputs.shape[1]
+        for values in (inputs, targets):
+            if values.shape != (self._replicas, signals, self._samples) or values.dtype != torch.float32:
+                raise ValueError(f"{list(values.shape)} {values.dtype}: not signals of {self._replicas} replicas of this network")
         columns = [values.mT.contiguous() for values in (inputs, targets)]  # which they are, as `Waves.at` makes them
         threads = torch.get_num_threads()
-        needed = threads * compiled.workspace(len(self._layers), self._layers, signals)
+        needed = threads * self._compiled.workspace(len(self._layers), self._layers, signals)
         if len(self._work) < needed:
             self._work = torch.empty(needed)
         losses = torch.empty((self._replicas,))
-        compiled.loss_and_gradients(
+        self._compiled.loss_and_gradients(
             *(self._replicas, signals, len(self._layers), self._layers),
             *(each.data_ptr() for each in (self._flat, self._flat.grad, *columns)),
             *(LOSSES.index(loss), 1 / ((batch or signals) * self._samples), self._slope),
@@ -128,3 +175,9 @@ def why_not(network: Autoencoder) -> str | None:
     if library() is None:
         return f"nothing was compiled for {instruction_set()}"
     return None
+
+
+def training_step(network: Autoencoder) -> str:
+    """What trains a network: the instruction set of the compiled step, or PyTorch."""
+    found = library() if why_not(network) is None else None
+    return "PyTorch" if found is None else found.instruction_set

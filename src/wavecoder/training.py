@@ -111,7 +111,8 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
     run = build(config)
     trainer = run.trainer
     if trainer.is_global_zero:
-        log.info("%s on %s", describe(run), trainer.strategy.root_device)
+        step = native.training_step(run.module.network) if trainer.strategy.root_device.type == "cpu" else "PyTorch"
+        log.info("%s on %s (%s)", describe(run), trainer.strategy.root_device, step)
     started = time.perf_counter()
     try:
         trainer.fit(run.module, run.datamodule, ckpt_path=checkpoint)
@@ -162,7 +163,7 @@ def _record(run: Run, config: DictConfig, seconds: float, steps: int, resumed: i
             "steps": steps,
             "resumed_at_step": resumed,
             "signals_per_second": (steps - resumed) * settings.data.batch_size * settings.replicas / seconds,
-            "training_step": native.instruction_set() if native.why_not(run.module.network) is None else "PyTorch",
+            "training_step": native.training_step(run.module.network),
         },
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
