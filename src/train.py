@@ -2,14 +2,14 @@
 
 from omegaconf import DictConfig
 
-from wavecoder import commandline, sweeps
+from wavecoder import commandline, jobs
 
 
 def train(config: DictConfig) -> float:
     """One run, or what is left of it."""
     from wavecoder.training import train  # torch and Lightning take seconds to import
 
-    return sweeps.run_job(config, train)
+    return jobs.run_job(config, train)
 
 
 if __name__ == "__main__":

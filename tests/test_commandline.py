@@ -91,6 +91,11 @@ BAD_INPUT = {
     "trainer=cpu always works",
     "-m latent=1,4": "error: latent=4: no such option; there are 1, 2, 3, 5, 10",
     "-m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
+    "sweep=mine": "error: sweep=mine: is the name of a sweep, which needs -m",
+    "hydra/launcher=joblib": "error: hydra/launcher=joblib: is for the jobs of a sweep, which needs -m",
+    "-m sweep=a,b latent=1": "error: sweep=a,b: must be one name, for all jobs",
+    "-m activation=glob(zz*)": "error: -m: what was chosen leaves no job to run",
+    "-m latent=1,1": "error: -m: latent=1 is more than one job; each choice must be a different one",
     "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, latent, logger, loss, "
     "model, noise, optimizer, replicas, scheduler, seed, sweep, trainer",
 }

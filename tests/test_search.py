@@ -42,9 +42,10 @@ def test_a_search_that_was_stopped_goes_on_and_ends_with_an_experiment(tmp_path:
 
     again = run_door("train.py", tmp_path, *SEARCH)
     assert (again.returncode, again.stdout.count("Launching")) == (0, 0)
-    other = run_door("train.py", tmp_path, *SEARCH, "trainer.max_epochs=2")
-    assert (other.returncode, other.stdout) == (2, "")
-    assert other.stderr == "error: sweep=search: is a search with other settings; they are not mixed, choose another name\n"
+    for change in ("trainer.max_epochs=2", "latent.dim=range(20,30)"):
+        other = run_door("train.py", tmp_path, *SEARCH, change)
+        assert (other.returncode, other.stdout) == (2, "")
+        assert other.stderr == "error: sweep=search: is a search with other settings; they are not mixed, choose another name\n"
 
     name, best = min(records(sweep).items(), key=lambda item: item[1]["metrics"]["val/mse"]["mean"])
     command = "--config-dir outputs/sweeps/search experiment=best"

@@ -4,11 +4,15 @@ import json
 import os
 import random
 import signal
+import threading
 import time
 from pathlib import Path
 
 import pytest
 from conftest import JOB, Run, completed, kill, metrics, records, run_door, start, wait_for
+
+from wavecoder.results import write_results
+from wavecoder.sweeps import _tell_progress
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -141,3 +145,58 @@ def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     os.kill(int(child), signal.SIGKILL)
     assert process.wait(60) != 0
     kill(process)
+
+
+def test_a_folder_of_something_else_is_left_alone(run_train: Run, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "figures").mkdir(parents=True)
+    (tmp_path / "mine" / "figures" / "thesis.png").write_text("mine")
+    done = run_train(*JOB, "hydra.run.dir=mine")
+    said = "error: hydra.run.dir=mine: has figures of something else; choose another folder\n"
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
+    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "figures", "thesis.png"]
+
+
+def test_what_others_left_in_a_sweep_is_not_the_commands_failure(run_train: Run, tmp_path: Path) -> None:
+    short = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "sweep=mine", "latent=1")
+    assert run_train("-m", *short, "optimizer.betas=[0.9,9]").returncode == 1
+    done = run_train("-m", *short, "optimizer.betas=[0.9,0.99]")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "Sweep of 2 jobs" in done.stdout
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    assert len(list(sweep.glob("*/traceback.txt"))) == 1
+
+
+def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = {tmp_path / str(number): "new" for number in range(4)}
+    for number, folder in enumerate(folders):
+        folder.mkdir()
+        write_results(folder, {"status": "completed", "config_fingerprint": "old" if number else "new"})
+    last = list(folders)[-1]
+    steps = iter([(), *((folder,) for folder in list(folders)[1:])])
+
+    class End(threading.Event):
+        def wait(self, timeout: float | None = None) -> bool:
+            for folder in (step := next(steps, None)) or ():
+                status = "failed" if folder == last else "completed"
+                write_results(folder, {"status": status, "config_fingerprint": "new"})
+            return step is None
+
+    _tell_progress(folders, End())
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(",")[0] for line in lines] == ["2 of 4 jobs done", "3 of 4 jobs done"]
+
+
+@pytest.mark.slow
+def test_a_sweep_over_processes_with_a_configuration_of_ones_own(run_train: Run, tmp_path: Path) -> None:
+    own = tmp_path / "own" / "experiment"
+    own.mkdir(parents=True)
+    (own / "mine.yaml").write_text("# @package _global_\noptimizer:\n  lr: 0.002\n")
+    arguments = ("--config-dir=own", *JOB, "~callbacks.figures", "experiment=mine", "latent=5")
+    assert run_train(*arguments, "hydra.run.dir=alone").returncode == 0
+    for launcher in ("basic", "joblib"):
+        done = run_train("-m", *arguments, "trainer=ddp_cpu", f"hydra/launcher={launcher}", f"sweep={launcher}")
+        assert (done.returncode, done.stderr) == (0, ""), launcher
+        (together,) = records(tmp_path / "outputs" / "sweeps" / launcher).values()
+        alone = json.loads((tmp_path / "alone" / "results.json").read_text())
+        error = alone["metrics"]["val/mse"]["mean"]
+        assert together["metrics"]["val/mse"]["mean"] == pytest.approx(error, rel=1e-4)

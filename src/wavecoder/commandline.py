@@ -26,6 +26,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from wavecoder.settings import SettingError, Settings
 
 CONF = Path(__file__).parents[2] / "conf"
+TRAIN = Path(__file__).parents[1] / "train.py"
 FAILED, BAD_INPUT = 1, 2  # exit statuses
 _LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
 _OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it

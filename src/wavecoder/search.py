@@ -1,5 +1,7 @@
 """Searches with Optuna that can be stopped and gone on with, and end with an experiment file of the best network."""
 
+import hashlib
+import json
 import logging
 import os
 import warnings
@@ -9,6 +11,7 @@ from typing import Any
 import optuna
 from filelock import FileLock, Timeout
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
@@ -70,7 +73,7 @@ def _go_on(config: DictConfig) -> tuple[int, int]:
     Raises:
         SettingError: What the study has seen was made with other settings.
     """
-    sweeper, fingerprint = config.hydra.sweeper, results.fingerprint(config)
+    sweeper, fingerprint = config.hydra.sweeper, f"{results.fingerprint(config)} {_space(config)}"
     study = optuna.create_study(
         storage=sweeper.storage, study_name=sweeper.study_name, direction=sweeper.direction, load_if_exists=True
     )
@@ -84,6 +87,14 @@ def _go_on(config: DictConfig) -> tuple[int, int]:
     done = [trial for trial in study.trials if f"interrupted {trial.number}" not in study.user_attrs]
     done = [trial for trial in done if trial.state in (TrialState.COMPLETE, TrialState.FAIL)]
     return len(study.trials), max(0, sweeper.n_trials - len(done))
+
+
+def _space(config: DictConfig) -> str:
+    """A short hash of what a search chooses from."""
+    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    given = {override.key_or_group: str(override.input_line) for override in overrides if override.is_sweep_override()}
+    space = {str(key): str(value) for key, value in (config.hydra.sweeper.params or {}).items()} | given
+    return hashlib.sha256(json.dumps([space, str(config.hydra.sweeper.direction)], sort_keys=True).encode()).hexdigest()[:16]
 
 
 def _experiment(job: Path) -> str:

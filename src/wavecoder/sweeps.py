@@ -1,38 +1,28 @@
-"""Runs and sweeps under Hydra: settings checked before anything is written, failures named, one table at the end."""
+"""Runs and sweeps as a whole: settings checked before anything is written, progress told, one table at the end."""
 
 import logging
 import os
-import shutil
-import sys
 import threading
 import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.global_hydra import GlobalHydra
-from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from hydra.types import RunMode
-from omegaconf import DictConfig, read_write
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
 from wavecoder import commandline, results
+from wavecoder.jobs import LEFT_BY_RUNS, is_first_process, remember_new_folders
 from wavecoder.settings import SettingError, Settings, from_config
 
 log = logging.getLogger(__name__)
-
-_LEFT_BY_RUNS = ("tb", "figures")  # folders in a run's, beside the checkpoints
-
-_new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
 
 class CheckSettings(Callback):
@@ -43,17 +33,21 @@ class CheckSettings(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            _check_device(from_config(config))
+            settings = from_config(config)
+            _check_device(settings)
             folder = Path(config.hydra.run.dir).absolute()
+            if is_first_process():  # the others of a sweep's job have its settings too
+                _check_single_run(config, settings, folder)
         except (SettingError, OmegaConfBaseException) as error:
             commandline.refuse(error)
-        _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+        remember_new_folders(folder)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         loader = GlobalHydra.instance().config_loader()
         try:
             _check_plugins(config)
             from_config(config)
+            _check_jobs(config)
             for job in _known_jobs(config):
                 settings = from_config(loader.load_sweep_config(config, job))
                 if _runs_here(config):
@@ -73,8 +67,8 @@ class SweepProgress(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         loader = GlobalHydra.instance().config_loader()
-        folder = Path(config.hydra.sweep.dir)
-        jobs = [folder / loader.load_sweep_config(config, job).hydra.sweep.subdir for job in _known_jobs(config)]
+        wanted = [results.fingerprint(loader.load_sweep_config(config, job)) for job in _known_jobs(config)]
+        jobs = dict(zip(_job_folders(config), wanted, strict=True))
         _sweep_ended.clear()
         threading.Thread(target=_tell_progress, args=(jobs, _sweep_ended), daemon=True).start()
 
@@ -82,30 +76,49 @@ class SweepProgress(Callback):
         _sweep_ended.set()
 
 
-def _tell_progress(jobs: Sequence[Path], end: threading.Event) -> None:
-    """Look every second which jobs are done, and print when one more is."""
-    started, begun = time.monotonic(), time.time()
+def _tell_progress(jobs: Mapping[Path, str], end: threading.Event) -> None:
+    """Look every second which jobs are done, and print when one more is.
 
-    def is_done(folder: Path) -> bool:
-        status = results.read_record(folder)["status"]
-        return status == "completed" or (status == "failed" and (folder / results.RESULTS).stat().st_mtime > begun)
+    Args:
+        jobs: The fingerprint that each folder's configuration has.
+        end: When to stop.
+    """
+    started = time.monotonic()
+    failed_before = {folder: _changed(folder) for folder in jobs if results.read_record(folder)["status"] == "failed"}
 
-    before = done = sum(map(is_done, jobs))
+    def is_done(folder: Path, fingerprint: str) -> bool:
+        record = results.read_record(folder)
+        if record.get("config_fingerprint") != fingerprint:
+            return False
+        if record["status"] == "failed":
+            return failed_before.get(folder) != _changed(folder)
+        return bool(record["status"] == "completed")
+
+    before = done = sum(is_done(*job) for job in jobs.items())
     while not end.wait(1.0):
-        now = sum(map(is_done, jobs))
+        now = sum(is_done(*job) for job in jobs.items())
         if done < now < len(jobs):
             left = (time.monotonic() - started) / (now - before) * (len(jobs) - now)
             print(f"{now} of {len(jobs)} jobs done, about {_duration(left)} left", flush=True)
         done = now
 
 
+def _changed(folder: Path) -> int:
+    return (folder / results.RESULTS).stat().st_mtime_ns
+
+
 def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
 
 
+def _has_known_jobs(config: DictConfig) -> bool:
+    """Whether a sweep's jobs are known before it runs; other sweepers than Hydra's own choose them as they go."""
+    return bool(config.hydra.sweeper._target_.rpartition(".")[2] == BasicSweeper.__name__)
+
+
 def _known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of every job of a sweep; none if its sweeper chooses jobs as it goes."""
-    if config.hydra.sweeper._target_.rpartition(".")[2] != BasicSweeper.__name__:
+    """The overrides of every job of a sweep, as far as they are known before it runs."""
+    if not _has_known_jobs(config):
         return []
     chosen = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
     parser = OverridesParser.create(GlobalHydra.instance().config_loader())
@@ -113,9 +126,46 @@ def _known_jobs(config: DictConfig) -> list[list[str]]:
     return [list(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
 
 
+def _job_folders(config: DictConfig) -> list[Path]:
+    """The folders of these jobs."""
+    loader = GlobalHydra.instance().config_loader()
+    subfolders = [loader.load_sweep_config(config, job).hydra.sweep.subdir for job in _known_jobs(config)]
+    return [Path(config.hydra.sweep.dir, subfolder) for subfolder in subfolders]
+
+
 def _runs_here(config: DictConfig) -> bool:
     """Whether the jobs of a sweep run in this process."""
     return str(config.hydra.launcher._target_).endswith("BasicLauncher")
+
+
+def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
+    """Refuse for a single run what only sweeps have, and a folder with things in it that a run would take for its own."""
+    if settings.sweep is not None:
+        raise SettingError(f"sweep={settings.sweep}: is the name of a sweep, which needs -m")
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    if launcher != "basic":
+        raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
+    found = [name for name in LEFT_BY_RUNS if (folder / name).exists()]
+    if found and not (folder / results.RESULTS).exists():
+        raise SettingError(
+            f"hydra.run.dir={config.hydra.run.dir}: has {', '.join(found)} of something else; choose another folder"
+        )
+
+
+def _check_jobs(config: DictConfig) -> None:
+    """Refuse a sweep of no jobs, of the same job twice, or of several names."""
+    parser = OverridesParser.create()
+    for argument in config.hydra.overrides.task:
+        override = parser.parse_override(argument)
+        if override.key_or_group == "sweep" and override.is_sweep_override():
+            raise SettingError(f"{argument}: must be one name, for all jobs")
+    if not _has_known_jobs(config):
+        return
+    folders = _job_folders(config)
+    if not folders:
+        raise SettingError("-m: what was chosen leaves no job to run")
+    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
+        raise SettingError(f"-m: {twice.name} is more than one job; each choice must be a different one")
 
 
 def _check_plugins(config: DictConfig) -> None:
@@ -136,7 +186,10 @@ def _check_device(settings: Settings) -> None:
 
 
 class SweepSummary(Callback):
-    """Prints the table of a sweep's jobs and writes `summary.csv`; a failed job makes the exit status non-zero."""
+    """Prints the table of a sweep's jobs and writes `summary.csv`; a failed job makes the exit status non-zero.
+
+    The table has all that is in the sweep's folder; what counts for the status is what this command asked for.
+    """
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
@@ -146,125 +199,7 @@ class SweepSummary(Callback):
             console.width = 140
         console.print(results.sweep_table(jobs))
         console.print(f"Summary: {os.path.relpath(results.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
-        if not jobs or any(job["status"] != "completed" for job in jobs):
+        asked = {path.name for path in _job_folders(config)} or {job["job"] for job in jobs}
+        completed = {job["job"] for job in jobs if job["status"] == "completed"}
+        if not asked or asked - completed:
             raise SystemExit(commandline.FAILED)
-
-
-def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
-    """Do the work of one run, or of one job of a sweep: from the start, from its last checkpoint, or not again.
-
-    A run is known by its folder and the fingerprint of its configuration. One that is complete is not repeated; one that was
-    interrupted goes on from its last checkpoint; if the configuration has changed, what is there is removed and it starts afresh.
-    If another process is at the same run, as after the same sweep was sent to a cluster twice, this one waits for it first.
-
-    A run leaves a record also when it fails. A failed job is named at once; the sweep goes on, and the sweeper is told that the
-    job's result is not a number.
-
-    Args:
-        config: The composed configuration.
-        work: Takes the configuration and the checkpoint to go on from, and returns the result for the sweeper.
-
-    Raises:
-        Exception: In a single run, whatever went wrong but bad input.
-        SystemExit: In a single run, on bad input.
-    """
-    folder = Path(HydraConfig.get().runtime.output_dir)
-    with _alone_in(folder) if _is_first_process() else nullcontext():
-        return _run_job(config, work, folder)
-
-
-def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path) -> float:
-    single = HydraConfig.get().mode == RunMode.RUN
-    fingerprint = results.fingerprint(config)
-    record = results.read_record(folder)
-    if record["status"] == "completed" and record["config_fingerprint"] == fingerprint:
-        log.info("%s is complete already, nothing to do", folder.name)
-        mean = record["metrics"]["val/mse"]["mean"]
-        return float("nan") if mean is None else float(mean)
-    if _is_first_process():
-        _prepare(folder, record.get("config_fingerprint"), fingerprint)
-    checkpoint = folder / results.LAST_CHECKPOINT
-    try:
-        with nullcontext() if single else _own_command_line():
-            return work(config, checkpoint if checkpoint.exists() else None)
-    except Exception as error:
-        if not _is_first_process():
-            raise  # the first process of the run keeps its record
-        if single and isinstance(error, SettingError):
-            _remove_new_folders()
-            commandline.refuse(error)
-        kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
-        message = kind + " ".join(str(error).split())
-        results.write_results(folder, {"status": "failed", "error": message, "config_fingerprint": fingerprint})
-        if single:
-            raise
-        (folder / "traceback.txt").write_text(traceback.format_exc(), encoding="utf-8")
-        log.error("job %s failed: %s", folder.name, message)
-        return float("nan")
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Hold a run's lock, which the system lets go when the process dies, however it dies."""
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        log.info("%s: another process is at it, waiting", folder.name)
-        lock.acquire()
-    with lock:
-        lock.release()  # of the two times it is held now
-        yield
-
-
-def _prepare(folder: Path, before: str | None, fingerprint: str) -> None:
-    """Leave in a run's folder only what belongs to its configuration, and note that it has begun."""
-    if before != fingerprint:
-        if before is not None:
-            log.info("%s: its configuration has changed, so it starts afresh", folder.name)
-        (folder / results.RESULTS).unlink(missing_ok=True)
-        for left in (*_LEFT_BY_RUNS, (folder / results.LAST_CHECKPOINT).parent.name):
-            shutil.rmtree(folder / left, ignore_errors=True)
-    elif (folder / results.LAST_CHECKPOINT).exists():
-        log.info("%s goes on from its last checkpoint", folder.name)
-    results.write_results(folder, {"status": "unfinished", "config_fingerprint": fingerprint})
-
-
-@contextmanager
-def _own_command_line() -> Iterator[None]:
-    """Make the command line that of one job of the sweep while it runs.
-
-    Lightning starts the other processes of a run with the command line and the run's folder of the first, and remembers in the
-    environment that it did.
-    """
-    job: Any = HydraConfig.get()
-    whole = sys.argv
-    sys.argv = [whole[0], *job.overrides.task]
-    with read_write(job):
-        job.run.dir = job.runtime.output_dir
-    environment = dict(os.environ)
-    try:
-        yield
-    finally:
-        sys.argv = whole
-        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
-            if name not in environment:
-                os.environ.pop(name, None)
-        import torch.distributed  # imported by the work long ago
-
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
-
-
-def _is_first_process() -> bool:
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
-
-
-def _remove_new_folders() -> None:
-    """Remove the folders that were made for a run that never started, and nothing that was there before."""
-    for path in _new_folders[:1]:
-        shutil.rmtree(path)
-    for path in _new_folders[1:]:
-        if any(path.iterdir()):
-            return  # another run's
-        path.rmdir()
