@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import re
 import signal
 import threading
 import time
@@ -136,6 +137,15 @@ def test_a_plugin_that_is_not_installed_is_one_line(tmp_path: Path, choice: str)
     install = f"pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
     assert done.stderr == f"error: {choice}: is not installed; {install}\n"
     assert not (tmp_path / "outputs").exists()
+
+
+def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "slurm.conf").touch()
+    nowhere = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
+    done = run_door("train.py", tmp_path, "-m", "hydra/launcher=slurm", "latent=1,5", environment=nowhere)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: hydra/launcher=slurm: no Slurm cluster answers here \(.+\)\n", done.stderr)
+    assert [path.name for path in tmp_path.iterdir()] == ["slurm.conf"]
 
 
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:

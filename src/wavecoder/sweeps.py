@@ -2,6 +2,7 @@
 
 import logging
 import os
+import subprocess
 import threading
 import time
 from collections.abc import Mapping
@@ -48,6 +49,7 @@ class CheckSettings(Callback):
             _check_plugins(config)
             from_config(config)
             _check_jobs(config)
+            _check_cluster(config)
             for job in _known_jobs(config):
                 settings = from_config(loader.load_sweep_config(config, job))
                 if _runs_here(config):
@@ -174,6 +176,19 @@ def _check_plugins(config: DictConfig) -> None:
         package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
         if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
             raise SettingError(commandline.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
+
+
+def _check_cluster(config: DictConfig) -> None:
+    """Refuse to send jobs to a Slurm that is not there, before anything is written."""
+    if not str(config.hydra.launcher._target_).endswith(".SlurmLauncher"):
+        return
+    try:
+        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise SettingError(f"hydra/launcher=slurm: no Slurm cluster answers here ({error})") from error
+    if answer.returncode:
+        said = answer.stderr.strip().splitlines() or ["sinfo fails"]
+        raise SettingError(f"hydra/launcher=slurm: no Slurm cluster answers here ({said[-1]})")
 
 
 def _check_device(settings: Settings) -> None:

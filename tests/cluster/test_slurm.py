@@ -126,17 +126,32 @@ def test_a_sweep_sent_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict
     assert metrics(sweep).items() <= undisturbed.items()
 
 
-def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp_path: Path) -> None:
-    arguments = (*JOB, "data.batch_size=32")
-    assert run_door("train.py", tmp_path, *arguments, "hydra.run.dir=alone").returncode == 0
+def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:
+    """What one run prints that two nodes share."""
     command = ["srun", "--nodes=2", "--ntasks-per-node=1", sys.executable, str(ROOT / "src" / "train.py")]
     # the nodes' names are known to Slurm alone here
     environment = slurm.environment | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    arguments = (*arguments, "trainer=slurm", "trainer.num_nodes=2")
-    done = subprocess.run([*command, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=120)
+    command += [*JOB, "data.batch_size=32", "trainer=slurm", "trainer.num_nodes=2", *arguments]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp_path: Path) -> None:
+    assert run_door("train.py", tmp_path, *JOB, "data.batch_size=32", "hydra.run.dir=alone").returncode == 0
+    over_two_nodes(slurm, tmp_path)
     (file,) = (tmp_path / "outputs").glob("runs/slurm/*/results.json")
     together, alone = json.loads(file.read_text()), json.loads((tmp_path / "alone" / "results.json").read_text())
     assert together["timing"]["steps"] == alone["timing"]["steps"]
     for metric, summary in alone["metrics"].items():
         assert together["metrics"][metric]["per_replica"] == pytest.approx(summary["per_replica"], rel=1e-4)
+
+
+def test_nodes_agree_on_where_a_run_begins(slurm: Slurm, tmp_path: Path) -> None:
+    for epochs in (1, 2):
+        printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", f"trainer.max_epochs={epochs}", "~callbacks.figures")
+        assert ("its configuration has changed, so it starts afresh" in printed) == (epochs == 2)
+        timing = json.loads((tmp_path / "run" / "results.json").read_text())["timing"]
+        assert (timing["steps"], timing["resumed_at_step"]) == (20 * epochs, 0)
+    printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", "trainer.max_epochs=2", "~callbacks.figures")
+    assert printed.count("run is complete already, nothing to do") == 2
