@@ -105,8 +105,8 @@ def _prepare(folder: Path, before: str | None, fingerprint: str) -> dict[str, An
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before is not None and before != fingerprint:
         log.info("%s: its configuration has changed, so it starts afresh", folder.name)
-        for file in (results.RESULTS, results.ARRAYS):
-            (folder / file).unlink(missing_ok=True)
+        # the old record goes last, so that whatever interrupts this, the next try knows what to remove
+        (folder / results.ARRAYS).unlink(missing_ok=True)
         for left in LEFT_BY_RUNS:
             shutil.rmtree(folder / left, ignore_errors=True)
     goes_on = before == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
