@@ -1,4 +1,4 @@
-"""Compiles src/wavecoder/backpropagation.c while the package is installed.
+"""Compiles src/wavecoder/engine/compiled.c while the package is installed.
 
 Without a C compiler the package works as well, but training on CPUs is slower.
 """
@@ -13,44 +13,44 @@ from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SOURCE = Path("src", "wavecoder", "backpropagation.c")
-SETS = {  # what PyTorch calls them, and compilers
+SOURCE = Path("src", "wavecoder", "engine", "compiled.c")
+INSTRUCTION_SETS = {  # by PyTorch's names, with the compiler's options
     "avx512": ["-mavx512f", "-mavx512bw", "-mavx512cd", "-mavx512dq", "-mavx512vl", "-mfma"],
     "avx2": ["-mavx2", "-mfma"],
 }
 FLAGS = [
     "-std=gnu11",
     "-O3",
-    "-fno-math-errno",  # no errno and no traps, so that loops over elements become vectors; what is not a number stays so
+    "-fno-math-errno",  # without errno and traps loops over elements become vector code; NaN still propagates
     "-fno-trapping-math",
     "-mprefer-vector-width=512",
-    "-fopenmp",  # the threads are PyTorch's, which brings the library
+    "-fopenmp",  # OpenMP's runtime is the one that PyTorch brings
     "-shared",
     "-fPIC",
     "-lm",
 ]
 
 
-class CompileBackpropagation(BuildHookInterface[Any]):
+class CompileEngine(BuildHookInterface[Any]):
     """One library for each instruction set, beside the source."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if platform.machine() not in ("x86_64", "AMD64"):
-            return  # elsewhere nothing was measured
+            return  # not measured on other processors
         compiler = shlex.split(os.environ.get("CC", "cc"))
         source = Path(self.root, SOURCE)
-        # so that what was compiled from another version of the source is never taken
+        # the engine loads a library only if it was built from the source that lies beside it
         digest = f'-DSOURCE_SHA256="{hashlib.sha256(source.read_bytes()).hexdigest()}"'
-        for name, flags in SETS.items():
+        for name, flags in INSTRUCTION_SETS.items():
             library = source.with_suffix(f".{name}.so")
             new = library.with_suffix(".new")
             try:
                 command = [*compiler, str(source), "-o", str(new), digest, *flags, *FLAGS]
                 subprocess.run(command, check=True, capture_output=True, text=True)
             except (OSError, subprocess.CalledProcessError) as error:
-                why = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
-                self.app.display_warning(f"{SOURCE} could not be compiled for {name}, so training may be slower: {why}")
+                reason = str(getattr(error, "stderr", "") or error).strip().splitlines()[0]
+                self.app.display_warning(f"{SOURCE} could not be compiled for {name}, so training may be slower: {reason}")
                 library.unlink(missing_ok=True)
                 continue
-            new.replace(library)  # in one go: a run may have the old one open
+            new.replace(library)  # at once: a run may have the old one open
             build_data.update(pure_python=False, infer_tag=True)

@@ -1,78 +1,92 @@
-"""What a signal is: the five families of sinusoids, the time grid, sampling and noise.
+"""What a signal is: sinusoids of several families on a time grid, noise, and sources of signals for training and validation.
 
-Source: P. J. O. Câmara, "Autoencoders" (2024), sections 4.1, 4.2 and 4.4. The paper stores signals as columns; here they are
-rows, `[signal, time]`. Times are in the paper's unit, frequencies in radians per unit of time.
+After P. J. O. Câmara, "Autoencoders" (2024), sections 4.1, 4.2 and 4.4. The paper stores signals as columns; here they are rows,
+`[signal, time]`. Times are in the paper's unit, which has no name, frequencies in radians per unit of time.
 """
 
-import hashlib
-import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, Self
 
 import torch
 from jaxtyping import Float, Int
 from torch import Generator, Tensor
 
+from wavecoder.families import FAMILIES
+from wavecoder.rng import generator
 
-class Family(NamedTuple):
-    """One family of signals, `amplitude * sin(multiple * r * t + phase)`, with r the frequency that is drawn."""
-
-    amplitude: float
-    multiple: float
-    phase: float
+Device = torch.device | str
 
 
-FAMILIES: dict[str, Family] = {
-    "sin": Family(1.0, 1.0, 0.0),
-    "cos": Family(1.0, 1.0, math.pi / 2),
-    "sin+cos": Family(math.sqrt(2.0), 1.0, math.pi / 4),
-    "sin-cos": Family(math.sqrt(2.0), 1.0, -math.pi / 4),
-    "sin*cos": Family(0.5, 2.0, 0.0),
-}
-"""The paper's five families (section 4.2), by the name used in the configuration."""
+class SignalSet(Protocol):
+    """Many signals, not necessarily in memory as rows: what a source of signals gives."""
+
+    def __len__(self) -> int:
+        """Number of signals in a one-dimensional set."""
+        ...
+
+    def take(self, index: Int[Tensor, "*picked"]) -> Self:
+        """The signals at these positions of a one-dimensional set, in the shape of `index`."""
+        ...
+
+    def split(self, size: int) -> Sequence[Self]:
+        """The set in parts of at most `size` along its first axis."""
+        ...
+
+    def evaluate(self, times: Float[Tensor, " time"]) -> Float[Tensor, "*signals time"]:
+        """The signals themselves, as rows."""
+        ...
 
 
-class Waves(NamedTuple):
-    """Many signals by their parameters, before they are evaluated on a time grid; all three have the same shape."""
+class Sinusoids:
+    """Many sinusoids `amplitude · sin(frequency · t + phase)` by their parameters, which all have one shape.
 
-    amplitude: Float[Tensor, "*signals"]
-    frequency: Float[Tensor, "*signals"]
-    phase: Float[Tensor, "*signals"]
+    Args:
+        amplitude: Amplitudes.
+        frequency: Frequencies, in radians per unit of time; negative ones are meaningful.
+        phase: Phases, in radians.
 
-    def at(self, times: Float[Tensor, " time"]) -> Float[Tensor, "*signals time"]:
-        """Evaluate every signal on a time grid: one sine per sample.
+    Example:
+        >>> sine = Sinusoids(torch.tensor([1.0]), torch.tensor([1.0]), torch.tensor([0.0]))
+        >>> sine.evaluate(time_grid(4, 0.1))
+        tensor([[0.0000, 0.0998, 0.1987, 0.2955]])
+    """
 
-        In memory the last axis of signals runs fastest, as the networks like it (see autoencoder.py).
+    def __init__(
+        self, amplitude: Float[Tensor, "*signals"], frequency: Float[Tensor, "*signals"], phase: Float[Tensor, "*signals"]
+    ) -> None:
+        self.amplitude = amplitude
+        self.frequency = frequency
+        self.phase = phase
+
+    @property
+    def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Amplitudes, frequencies and phases."""
+        return self.amplitude, self.frequency, self.phase
+
+    def __len__(self) -> int:
+        return len(self.amplitude)
+
+    def take(self, index: Int[Tensor, "*picked"]) -> "Sinusoids":
+        return Sinusoids(*(values[index] for values in self.parameters))
+
+    def split(self, size: int) -> "list[Sinusoids]":
+        return [Sinusoids(*parts) for parts in zip(*(values.split(size) for values in self.parameters), strict=True)]
+
+    def evaluate(self, times: Float[Tensor, " time"]) -> Float[Tensor, "*signals time"]:
+        """Evaluate every signal on a time grid, one sine per value.
+
+        In memory the last axis of signals runs fastest, which is how the compiled engine reads a batch.
         """
         angles = torch.addcmul(self.phase.unsqueeze(-2), self.frequency.unsqueeze(-2), times.unsqueeze(-1))
         return angles.sin_().mul_(self.amplitude.unsqueeze(-2)).mT
 
-    def take(self, index: Int[Tensor, "*picked"]) -> "Waves":
-        """Pick signals from a one-dimensional set by their positions, giving the shape of `index`."""
-        return Waves(self.amplitude[index], self.frequency[index], self.phase[index])
 
-    @property
-    def device(self) -> torch.device:
-        return self.amplitude.device
+def time_grid(signal_length: int, dt: float, device: Device = "cpu") -> Float[Tensor, " time"]:
+    """Times `0, dt, 2 dt, …` of one signal (paper 4.2: 100 values, 0.1 apart)."""
+    return (torch.arange(signal_length, dtype=torch.float64, device=device) * dt).float()
 
 
-def time_grid(samples: int, step: float, device: torch.device | str = "cpu") -> Float[Tensor, " time"]:
-    """Times `0, step, 2 step, …` of one signal (paper 4.2: 100 samples, step 0.1)."""
-    return (torch.arange(samples, dtype=torch.float64, device=device) * step).float()
-
-
-def generator(device: torch.device | str, *key: int | str | float) -> Generator:
-    """A random generator of its own for one purpose.
-
-    Streams with different keys do not depend on one another or on the global generator, so any draw can be repeated from its
-    key alone, whatever else was drawn before. (PyTorch's CPU generator keeps 32 bits of a seed, so among very many keys two may
-    give the same stream by chance.)
-    """
-    digest = hashlib.blake2b(repr(key).encode(), digest_size=8).digest()
-    return Generator(device=device).manual_seed(int.from_bytes(digest, "little") >> 1)
-
-
-def waves(family: Int[Tensor, "*signals"], r: Float[Tensor, "*signals"], families: Sequence[str]) -> Waves:
+def sinusoids(family: Int[Tensor, "*signals"], r: Float[Tensor, "*signals"], families: Sequence[str]) -> Sinusoids:
     """The signals of given families and frequencies.
 
     Args:
@@ -85,39 +99,149 @@ def waves(family: Int[Tensor, "*signals"], r: Float[Tensor, "*signals"], familie
     """
     table = torch.tensor([FAMILIES[name] for name in families], dtype=torch.float32, device=r.device)
     amplitude, multiple, phase = table[family].unbind(-1)
-    return Waves(amplitude, multiple * r, phase)
+    return Sinusoids(amplitude, multiple * r, phase)
 
 
-def sample(count: int, families: Sequence[str], sigma: float, generator: Generator) -> Waves:
+def sample(count: int, families: Sequence[str], sigma: float, generator: Generator) -> Sinusoids:
     """Draw signals as the paper does (4.2): a family at random, each equally likely, and r ~ N(0, sigma²).
 
     Args:
         count: Number of signals.
         families: Names from `FAMILIES`.
         sigma: Standard deviation of r, in radians per unit of time (the paper: 2.25).
-        generator: Where the randomness comes from; the signals live on its device.
+        generator: Source of randomness; the signals live on its device.
     """
     device = generator.device
     family = torch.randint(len(families), (count,), generator=generator, device=device)
     r = torch.randn(count, generator=generator, device=device) * sigma
-    return waves(family, r, families)
+    return sinusoids(family, r, families)
 
 
-def stratified_sample(count: int, families: Sequence[str], sigma: float, generator: Generator) -> Waves:
-    """Draw signals as `sample` does, but evenly: the families in turn, and in each one r from every stretch of equal probability.
+def stratified_sample(count: int, families: Sequence[str], sigma: float, generator: Generator) -> Sinusoids:
+    """Draw signals as `sample` does, but evenly: the families in turn, and within each, r from intervals of equal probability.
 
     Means over such a set have the expectation that they have over independent draws and far less scatter, so that a few thousand
-    signals tell an error to a fraction of a percent. The arguments are those of `sample`.
+    signals measure an error to a fraction of a percent. The arguments are those of `sample`.
     """
     device, number = generator.device, torch.arange(count, device=generator.device)
     family, stratum = number % len(families), number // len(families)
-    strata = (count - family + len(families) - 1) // len(families)  # the signals of this signal's family
+    strata = (count - family + len(families) - 1) // len(families)  # the number of signals of this signal's family
     uniform = (stratum + torch.rand(count, generator=generator, device=device, dtype=torch.float64)) / strata
     r = torch.special.ndtri(uniform.clamp(1e-12, 1 - 1e-12)) * sigma
-    return waves(family, r.float(), families)
+    return sinusoids(family, r.float(), families)
 
 
-def add_noise(signals: Float[Tensor, "*signals time"], level: float, generator: Generator) -> Float[Tensor, "*signals time"]:
-    """Add white Gaussian noise of standard deviation `level` to every sample (paper 4.4: `l · p`, p ~ N(0, 1))."""
+def add_noise(signals: Float[Tensor, "*signals time"], std: float, generator: Generator) -> Float[Tensor, "*signals time"]:
+    """Add white Gaussian noise of standard deviation `std` to every value (paper 4.4: `l · p`, p ~ N(0, 1))."""
     noise = torch.randn(signals.shape, generator=generator, device=signals.device, dtype=signals.dtype)
-    return torch.add(signals, noise, alpha=level)
+    return torch.add(signals, noise, alpha=std)
+
+
+class Prior(NamedTuple):
+    """How sinusoids are drawn: what the Bayes denoiser and the exact moments need to know.
+
+    Attributes:
+        times: Time grid.
+        families: Names from `FAMILIES`, each equally likely.
+        sigma: Standard deviation of r, in radians per unit of time.
+    """
+
+    times: Float[Tensor, " time"]
+    families: Sequence[str]
+    sigma: float
+
+
+class SignalSource(Protocol):
+    """Where the signals of a run come from. Everything it gives is a function of its own arguments alone.
+
+    Attributes:
+        signal_length: Number of values in a signal.
+        train_size: Number of training signals.
+    """
+
+    signal_length: int
+    train_size: int
+
+    def times(self, device: Device) -> Float[Tensor, " time"]:
+        """The time grid."""
+        ...
+
+    def training_set(self, device: Device) -> SignalSet:
+        """The fixed set of `train_size` training signals."""
+        ...
+
+    def fresh(self, keys: Sequence[Generator], count: int) -> SignalSet:
+        """New training signals, `count` from each generator, one after another."""
+        ...
+
+    def validation_set(self, device: Device) -> SignalSet:
+        """Signals that no training set holds."""
+        ...
+
+    def test_signal(self, device: Device) -> Float[Tensor, " time"] | None:
+        """One clean signal whose noisy copies are reconstructed at the end (paper 4.4); None if there is none."""
+        ...
+
+    def prior(self, device: Device) -> Prior | None:
+        """The distribution that the signals are drawn from; None if it is not known."""
+        ...
+
+
+class SinusoidSource:
+    """The paper's signals (4.2): sinusoids of several families with a normally distributed frequency.
+
+    Args:
+        families: Names from `FAMILIES`, each equally likely.
+        sigma: Standard deviation of the frequency r, in radians per unit of time.
+        signal_length: Number of values in a signal.
+        dt: Time between two values.
+        train_size: Number of training signals.
+        val_size: Number of validation signals.
+        test_frequency: r of the test signal sin(r t).
+        seed: Which training and validation signals are drawn.
+
+    Example:
+        >>> source = SinusoidSource(train_size=1000)
+        >>> source.training_set("cpu").evaluate(source.times("cpu")).shape
+        torch.Size([1000, 100])
+    """
+
+    def __init__(
+        self,
+        families: Sequence[str] = tuple(FAMILIES),
+        sigma: float = 2.25,
+        signal_length: int = 100,
+        dt: float = 0.1,
+        train_size: int = 20_000,
+        val_size: int = 1_000,
+        test_frequency: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        self.families = families
+        self.sigma = sigma
+        self.signal_length = signal_length
+        self.dt = dt
+        self.train_size = train_size
+        self.val_size = val_size
+        self.test_frequency = test_frequency
+        self.seed = seed
+
+    def times(self, device: Device) -> Float[Tensor, " time"]:
+        return time_grid(self.signal_length, self.dt, device)
+
+    def training_set(self, device: Device) -> Sinusoids:
+        return sample(self.train_size, self.families, self.sigma, generator(device, self.seed, "training signals"))
+
+    def fresh(self, keys: Sequence[Generator], count: int) -> Sinusoids:
+        drawn = [sample(count, self.families, self.sigma, key).parameters for key in keys]
+        return Sinusoids(*(torch.cat(values) for values in zip(*drawn, strict=True)))
+
+    def validation_set(self, device: Device) -> Sinusoids:
+        key = generator(device, self.seed, "validation signals")
+        return stratified_sample(self.val_size, self.families, self.sigma, key)
+
+    def test_signal(self, device: Device) -> Float[Tensor, " time"]:
+        return torch.sin(self.test_frequency * self.times(device))
+
+    def prior(self, device: Device) -> Prior:
+        return Prior(self.times(device), self.families, self.sigma)

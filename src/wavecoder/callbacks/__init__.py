@@ -1,1 +1,0 @@
-"""Lightning callbacks, one to a file: conf/callbacks chooses among them."""

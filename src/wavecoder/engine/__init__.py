@@ -1,0 +1,55 @@
+"""Engines: what executes optimiser steps, a chunk of them per call.
+
+The PyTorch engine does it for every network, loss, optimiser and device. The compiled engine does the common case on CPUs several
+times faster, and gives the reason wherever it does not apply.
+"""
+
+from typing import NamedTuple
+
+from wavecoder.engine.base import Chunk, Engine, Problem
+from wavecoder.engine.compiled import CompiledEngine, instruction_set, unsupported_reason
+from wavecoder.engine.pytorch import PyTorchEngine
+
+__all__ = ["Choice", "Chunk", "Engine", "Problem", "choose"]
+
+
+class Choice(NamedTuple):
+    """The engine chosen for a problem.
+
+    Attributes:
+        engine: The class.
+        name: What it is called in logs and results; engines of different names may round differently.
+        reason: Why it was chosen.
+    """
+
+    engine: type[Engine]
+    name: str
+    reason: str
+
+
+def choose(problem: Problem, wanted: str = "auto") -> Choice:
+    """Choose the engine for a problem.
+
+    Args:
+        problem: What is to be trained.
+        wanted: compiled, pytorch, or auto for the compiled engine wherever it applies.
+
+    Raises:
+        ValueError: The compiled engine is wanted and does not apply.
+
+    Example:
+        >>> import torch
+        >>> from wavecoder.ensemble import Ensemble
+        >>> from wavecoder.networks import DeepAutoencoder
+        >>> ensemble = Ensemble(lambda: DeepAutoencoder(100, 5, torch.nn.SiLU), seeds=range(2))
+        >>> choose(Problem(ensemble, torch.nn.MSELoss(), torch.device("cpu"))).reason
+        'the compiled engine does not know SiLU()'
+    """
+    if wanted == "pytorch":
+        return Choice(PyTorchEngine, "PyTorch", "engine=pytorch")
+    reason = unsupported_reason(problem)
+    if reason is None:
+        return Choice(CompiledEngine, f"compiled {instruction_set()}", "the fastest for this network")
+    if wanted == "compiled":
+        raise ValueError(reason)
+    return Choice(PyTorchEngine, "PyTorch", reason)

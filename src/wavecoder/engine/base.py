@@ -1,0 +1,149 @@
+"""What an engine is, and the loop over the steps of a chunk."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from wavecoder.ensemble import Ensemble, flatten_gradients
+
+Signals = Float[Tensor, "member batch time"]
+
+
+class Chunk(Protocol):
+    """The batches of consecutive optimiser steps.
+
+    Attributes:
+        epoch: The epoch they belong to.
+        first_step: Number of the first of these steps in the epoch.
+    """
+
+    epoch: int
+    first_step: int
+
+    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
+        """Inputs and targets of each step."""
+        ...
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is to be trained and under which conditions: all that the choice of an engine depends on.
+
+    Attributes:
+        ensemble: The networks.
+        loss: From reconstructions and targets of one member, `[batch, time]`, to one number.
+        device: Where the networks are trained.
+        seed: Key of the random numbers that the networks draw, as dropout does.
+        processes: How many processes share a batch.
+        precision: Lightning's name of the precision.
+        accumulate: Into how many parts a batch is split whose gradients are averaged.
+        clip_value: Largest absolute value of a gradient's entry; None for no limit.
+        clip_norm: Largest norm of the gradient; None for no limit.
+        torch_compile: Whether the PyTorch engine compiles its step with `torch.compile`.
+    """
+
+    ensemble: Ensemble
+    loss: Callable[[Tensor, Tensor], Tensor]
+    device: torch.device
+    seed: int = 0
+    processes: int = 1
+    precision: str = "32-true"
+    accumulate: int = 1
+    clip_value: float | None = None
+    clip_norm: float | None = None
+    torch_compile: bool = False
+
+
+class Engine(ABC):
+    """Executes optimiser steps, a chunk of them per call.
+
+    Args:
+        problem: What is trained.
+        flat: The parameters of the ensemble, from `flatten_parameters`.
+        optimizer: Updates `flat`, or the parameters that are views of it.
+        scheduler: Changes the learning rate after every step; None keeps it.
+        average: Averages a gradient over the processes, in place.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        flat: nn.Parameter,
+        optimizer: Optimizer,
+        scheduler: LRScheduler | None = None,
+        average: Callable[[Tensor], object] = lambda gradient: None,
+    ) -> None:
+        self.problem = problem
+        self.flat = flat
+        self.gradient = flatten_gradients(problem.ensemble, flat)
+        self.optimizer = optimizer
+        self.scheduler = scheduler
+        self.average = average
+
+    def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
+        """Do all steps of a chunk and return the losses before each."""
+        steps = enumerate(chunk, chunk.first_step)
+        return torch.stack([self._step(inputs, targets, chunk.epoch, step) for step, (inputs, targets) in steps])
+
+    def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
+        losses = []
+
+        def closure() -> Tensor:
+            losses.append(self.loss_and_gradient(inputs, targets, epoch, step))
+            self.average(self.gradient)
+            self._clip()
+            return losses[-1].sum()
+
+        self.optimizer.step(closure)
+        if self.scheduler is not None:
+            self.scheduler.step()
+        return losses[0]  # some optimisers evaluate the loss several times; this is the one before the step
+
+    def _clip(self) -> None:
+        if self.problem.clip_value is not None:
+            self.gradient.clamp_(-self.problem.clip_value, self.problem.clip_value)
+        if self.problem.clip_norm is not None:
+            nn.utils.clip_grad_norm_([self.flat], self.problem.clip_norm)
+
+    @abstractmethod
+    def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
+        """The loss of each member, writing its gradient into `self.gradient`.
+
+        Args:
+            inputs: What the networks are given.
+            targets: What they should give.
+            epoch: The epoch, as a key of random numbers.
+            step: The step in the epoch, likewise.
+        """
+
+
+def updates_elementwise(make_optimizer: Callable[..., Optimizer]) -> bool:
+    """Whether an optimiser updates every parameter by its own gradient alone, as Adam, SGD and their kin do.
+
+    Only such optimisers keep the members of an ensemble independent of one another. Found by trying: the gradients of all
+    parameters but one are changed, and that one must go where it went before.
+
+    Args:
+        make_optimizer: Makes the optimiser from a list of parameters.
+
+    Raises:
+        Exception: What the optimiser says of its arguments.
+    """
+
+    def update(others: float) -> Tensor:
+        parameter = nn.Parameter(torch.linspace(-1, 1, 8).view(2, 4))
+        optimizer = make_optimizer([parameter])
+        for step in range(1, 4):
+            parameter.grad = torch.full_like(parameter, others * step)
+            parameter.grad[0, 0] = 0.1 * step
+            optimizer.step(lambda: torch.tensor(1.0))
+        return parameter[0, 0].detach()
+
+    return torch.equal(update(0.2), update(-50.0))

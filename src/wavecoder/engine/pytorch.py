@@ -1,0 +1,62 @@
+"""The PyTorch engine: gradients by autograd, for any network, loss, optimiser and device."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from wavecoder.engine.base import Engine, Problem, Signals
+from wavecoder.ensemble import loss_of, trained_parameters
+from wavecoder.rng import seed_of
+
+
+class PyTorchEngine(Engine):
+    """Autograd over the ensemble.
+
+    A network may say itself what its loss is, by a method `training_loss(inputs, targets, loss)` (a variational autoencoder does).
+    """
+
+    def __init__(self, problem: Problem, *arguments: Any, **others: Any) -> None:
+        super().__init__(problem, *arguments, **others)
+        self._parameters = trained_parameters(problem.ensemble)
+        self._losses: Callable[[Signals, Signals], Tensor] = self._losses_of_members
+        if problem.torch_compile:
+            self._losses = torch.compile(self._losses_of_members, dynamic=False)
+
+    def _losses_of_members(self, inputs: Signals, targets: Signals) -> Float[Tensor, " member"]:
+        return self.problem.ensemble.apply_to_members(self._loss_of_one, inputs, targets)
+
+    def _loss_of_one(self, network: nn.Module, inputs: Tensor, targets: Tensor) -> Tensor:
+        return loss_of(network, self.problem.loss, inputs, targets)
+
+    def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
+        losses, parts = [], self.problem.accumulate
+        devices = [self.flat.device] if self.flat.is_cuda else []
+        with torch.random.fork_rng(devices), torch.enable_grad():
+            _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", epoch, step))
+            for x, y in zip(inputs.chunk(parts, dim=1), targets.chunk(parts, dim=1), strict=True):
+                loss = self._losses(x.to(self.flat.dtype), y.to(self.flat.dtype))
+                gradients = torch.autograd.grad(loss.sum(), self._parameters, materialize_grads=True)
+                self._collect(gradients, first=not losses)
+                losses.append(loss.detach())
+        if parts == 1:
+            return losses[0]
+        self.gradient.div_(parts)
+        return torch.stack(losses).mean(0)
+
+    @torch.no_grad()
+    def _collect(self, gradients: tuple[Tensor, ...], first: bool) -> None:
+        rows = [gradient.reshape(len(self.gradient), -1) for gradient in gradients]
+        if first:
+            torch.cat(rows, dim=1, out=self.gradient)
+        else:
+            self.gradient.add_(torch.cat(rows, dim=1))
+
+
+def _global_generator(device: torch.device) -> torch.Generator:
+    """What random layers such as dropout draw from."""
+    if device.type != "cuda":
+        return torch.default_generator
+    return torch.cuda.default_generators[device.index or 0]

@@ -1,0 +1,209 @@
+"""Ensembles: independent copies of any network, one for each seed, as one module.
+
+The parameters of all members are stacked, `[member, …]`, and `torch.func.vmap` runs the network over them. With one member it is
+the network itself.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.func import functional_call, stack_module_state, vmap
+
+Signals = Float[Tensor, "member batch time"] | Float[Tensor, "batch time"]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Latents = Float[Tensor, "member batch latent"] | Float[Tensor, "batch latent"]
+
+
+class Ensemble(nn.Module):
+    """Independent members of one kind of network, each with the initial weights that its own seed gives.
+
+    Member i is what `torch.manual_seed(seeds[i]); make_network()` makes, to the bit. The methods take signals for each member,
+    `[member, batch, time]`, or the same for all, `[batch, time]`. Random layers such as dropout draw differently for each member,
+    from PyTorch's global generator.
+
+    Args:
+        make_network: Makes one network.
+        seeds: The seed of each member.
+
+    Attributes:
+        network: The network. With several members its parameters are stacked, and it cannot be called by itself.
+        num_members: Number of members.
+
+    Raises:
+        ValueError: There are several members and the network keeps running statistics, as batch normalisation does.
+
+    Example:
+        >>> from wavecoder.networks import TiedLinearAutoencoder
+        >>> ensemble = Ensemble(lambda: TiedLinearAutoencoder(100, 5), seeds=range(3))
+        >>> ensemble(torch.zeros(8, 100)).shape
+        torch.Size([3, 8, 100])
+    """
+
+    def __init__(self, make_network: Callable[[], nn.Module], seeds: Sequence[int]) -> None:
+        super().__init__()
+        members = [_seeded(make_network, seed) for seed in seeds]
+        self.network = members[0]
+        self.num_members = len(members)
+        if self.num_members > 1:
+            for name, module in self.network.named_modules():
+                if getattr(module, "track_running_stats", False):
+                    raise ValueError(f"{name} keeps running statistics, which several seeds at once cannot do; num_seeds=1 can")
+            _stack(self.network, *stack_module_state(members))
+
+    def forward(self, x: Signals) -> Float[Tensor, "member batch time"]:
+        """The reconstruction of each signal by each member."""
+        return self.apply_to_members(lambda network, signals: network(signals), x)
+
+    def encode(self, x: Signals) -> Float[Tensor, "member batch latent"]:
+        """The latent of each signal in each member."""
+        return self.apply_to_members(lambda network, signals: network.encode(signals), x)
+
+    def decode(self, z: Latents) -> Float[Tensor, "member batch time"]:
+        """The signal of each latent in each member."""
+        return self.apply_to_members(lambda network, latents: network.decode(latents), z)
+
+    def apply_to_members(self, function: Callable[..., Tensor], *inputs: Tensor) -> Tensor:
+        """What a function of one network and some tensors gives for every member.
+
+        Args:
+            function: Takes the network of one member and its tensors.
+            inputs: Tensors `[batch, …]` that are the same for all members, or `[member, batch, …]`.
+
+        Returns:
+            The results of all members, stacked along a first axis.
+        """
+        if self.num_members == 1:
+            return function(self.network, *(values.squeeze(0) if values.dim() == 3 else values for values in inputs))[None]
+        call = _Call(self.network, function)
+        state = dict(call.named_parameters()) | dict(call.named_buffers())
+        dims = tuple(0 if values.dim() == 3 else None for values in inputs)
+        return vmap(lambda each, *rest: functional_call(call, each, rest), (0, *dims), randomness="different")(state, *inputs)
+
+
+class _Call(nn.Module):
+    """A function of a network as a module, because `functional_call` takes modules only."""
+
+    def __init__(self, network: nn.Module, function: Callable[..., Tensor]) -> None:
+        super().__init__()
+        self.network = network
+        self.function = function
+
+    def forward(self, *inputs: Any) -> Tensor:
+        return self.function(self.network, *inputs)
+
+
+def _seeded(make_network: Callable[[], nn.Module], seed: int) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return make_network()
+
+
+def _stack(network: nn.Module, parameters: dict[str, Any], buffers: dict[str, Any]) -> None:
+    """Replace the parameters and buffers of a network by stacked ones; what its modules share they share afterwards too."""
+    stacked = {
+        id(parameter): nn.Parameter(parameters[name].detach(), parameter.requires_grad)
+        for name, parameter in network.named_parameters()
+    }
+    for module in network.modules():
+        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
+            setattr(module, name, stacked[id(parameter)])
+    for name, values in buffers.items():
+        owner, _, leaf = name.rpartition(".")
+        setattr(network.get_submodule(owner), leaf, values)
+
+
+def flatten_parameters(ensemble: Ensemble) -> nn.Parameter:
+    """Move the trained parameters of an ensemble into one tensor, for an optimiser to update in one call.
+
+    The ensemble works as before: its parameters are views of that tensor. Moving it to another device separates them again.
+
+    Returns:
+        The one tensor, `[member, parameter]`.
+    """
+    rows = [parameter.detach().reshape(ensemble.num_members, -1) for parameter in trained_parameters(ensemble)]
+    flat = nn.Parameter(torch.cat(rows, dim=1))
+    for parameter, values in _parts(ensemble, flat.data):
+        parameter.data = values
+    return flat
+
+
+def flatten_gradients(ensemble: Ensemble, flat: nn.Parameter) -> Float[Tensor, "member parameter"]:
+    """Make the gradient of the one tensor from `flatten_parameters`, at first 0, and those of the parameters views of it."""
+    flat.grad = torch.zeros_like(flat)
+    for parameter, gradient in _parts(ensemble, flat.grad):
+        parameter.grad = gradient
+    return flat.grad
+
+
+def _parts(ensemble: Ensemble, flat: Tensor) -> Iterator[tuple[nn.Parameter, Tensor]]:
+    parameters = trained_parameters(ensemble)
+    parts = flat.split([parameter.numel() // ensemble.num_members for parameter in parameters], dim=1)
+    for parameter, part in zip(parameters, parts, strict=True):
+        yield parameter, part.view(parameter.shape)
+
+
+def trained_parameters(ensemble: Ensemble) -> list[nn.Parameter]:
+    """The parameters that are trained: all but frozen ones."""
+    return [parameter for parameter in ensemble.parameters() if parameter.requires_grad]
+
+
+def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
+    """The loss of one network on one batch, `[batch, time]`.
+
+    A network may say itself what it is trained on, as a variational autoencoder does, by a method
+    `training_loss(inputs, targets, loss)`.
+    """
+    if hasattr(network, "training_loss"):
+        return network.training_loss(inputs, targets, loss)
+    return loss(network(inputs), targets)
+
+
+def check_network(
+    make_network: Callable[[], nn.Module], loss: Loss, signal_length: int, latent_dim: int, num_members: int = 1
+) -> None:
+    """Find out whether a network can be trained here, before anything large is made.
+
+    The network is built without memory for its parameters (on PyTorch's meta device) and given two signals; what cannot run
+    there, because it looks at values, is tried on the CPU.
+
+    Args:
+        make_network: Makes one network.
+        loss: From reconstructions and targets to one number.
+        signal_length: Number of values in a signal.
+        latent_dim: Size of the latent.
+        num_members: Number of members that the ensemble shall have.
+
+    Raises:
+        ValueError: It lacks a method, gives tensors of another shape, has nothing to train, or cannot run for several members.
+        Exception: Whatever the network or the loss raises.
+    """
+    try:
+        _try_network(make_network, loss, signal_length, latent_dim, num_members, "meta")
+    except (NotImplementedError, RuntimeError):
+        _try_network(make_network, loss, signal_length, latent_dim, num_members, "cpu")
+
+
+def _try_network(
+    make_network: Callable[[], nn.Module], loss: Loss, signal_length: int, latent_dim: int, num_members: int, device: str
+) -> None:
+    seeds = range(min(num_members, 2))
+    with torch.device(device), torch.no_grad():
+        ensemble = Ensemble(make_network, seeds)
+        network = ensemble.network
+        if missing := [method for method in ("encode", "decode") if not hasattr(network, method)]:
+            raise ValueError(f"{type(network).__name__} has no method {missing[0]}")
+        if not trained_parameters(ensemble):
+            raise ValueError(f"{type(network).__name__} has no parameters to train")
+        signals = torch.zeros(2, signal_length)
+        latents = ensemble.encode(signals)
+        given = {"encode": latents, "decode": ensemble.decode(latents), "forward": ensemble(signals)}
+        for method, values in given.items():
+            wanted = [2, latent_dim if method == "encode" else signal_length]
+            if (got := list(values.shape[1:])) != wanted:
+                raise ValueError(f"{type(network).__name__}.{method} gives shape {got} for two signals; it must give {wanted}")
+        losses = ensemble.apply_to_members(lambda member, x: loss_of(member, loss, x, x), signals)
+        if losses.dim() != 1:
+            raise ValueError(f"the loss gives shape {list(losses.shape[1:])} for a batch; it must give one number")

@@ -1,0 +1,1 @@
+"""Runs and sweeps: the command line, settings, one job, many jobs, and their results on disk. After Hydra."""

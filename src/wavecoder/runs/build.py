@@ -1,0 +1,162 @@
+"""From a composed configuration to the objects that it describes. Imports torch, but not Lightning."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from inspect import Parameter, signature
+from typing import Any, NamedTuple
+
+import torch
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from wavecoder.ensemble import check_network
+from wavecoder.runs.resolvers import option_name, overridden_keys
+from wavecoder.runs.settings import Settings, SettingError
+from wavecoder.signals import SinusoidSource
+
+
+class NetworkChoice(NamedTuple):
+    """A kind of network, and what it is called.
+
+    Attributes:
+        make: Makes one network.
+        model: The model chosen.
+        activation: The activation chosen; None for a network that takes none.
+        label: What it is called in tables and figures.
+    """
+
+    make: Callable[[], nn.Module]
+    model: str
+    activation: str | None
+    label: str
+
+
+@contextmanager
+def as_setting_error(setting: str) -> Iterator[None]:
+    """Turn what a library says of its arguments into one line that names the setting.
+
+    Raises:
+        SettingError: In place of whatever was raised.
+    """
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
+            cause = cause.__cause__
+        lines = [line for line in str(cause).splitlines() if line.strip() and not line.startswith("full_key:")]
+        raise SettingError(f"{setting}: {' '.join(lines) or type(cause).__name__}") from error
+
+
+def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
+    """The network that a configuration asks for.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        settings: The checked settings.
+
+    Raises:
+        SettingError: A class cannot be found, or an activation is chosen for a network that takes none.
+    """
+    arguments = {"signal_length": settings.data.signal_length, "latent_dim": settings.latent.dim}
+    model, activation = option_name(config, "model"), None
+    network_class = _class(config, "model")
+    if "activation" in _parameters(network_class):
+        arguments["activation"] = partial(_class(config, "activation"), **_arguments(config, "activation"))
+        activation = option_name(config, "activation")
+    elif {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task):
+        raise SettingError(f"activation={option_name(config, 'activation')}: {network_class.__name__} takes no activation")
+    label = " ".join(name for name in (model if model != "deep" else None, activation) if name)
+    return NetworkChoice(partial(network_class, **arguments, **_arguments(config, "model")), model, activation, label)
+
+
+def check_network_choice(config: DictConfig, settings: Settings) -> None:
+    """Refuse a network that cannot be trained, before anything is written or anything large is made.
+
+    Raises:
+        SettingError: It cannot be made, lacks a method, gives tensors of another shape, or cannot run for several seeds.
+    """
+    choice = choose_network(config, settings)
+    with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
+        check_network(choice.make, make_loss(config), settings.data.signal_length, settings.latent.dim, settings.num_seeds)
+
+
+def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """The loss that a configuration asks for.
+
+    Raises:
+        SettingError: It cannot be made.
+    """
+    with as_setting_error("loss"):
+        return _class(config, "loss")(**_arguments(config, "loss"))
+
+
+def make_source(settings: Settings) -> SinusoidSource:
+    """The signals that the settings ask for."""
+    data = settings.data
+    return SinusoidSource(
+        *(data.families, data.sigma, data.signal_length, data.dt, data.train_size, data.val_size, data.test_frequency, data.seed)
+    )
+
+
+def make_optimization(config: DictConfig, steps: int) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+    """What makes the optimiser from parameters, and the schedule from the optimiser; None for a constant learning rate.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        steps: The optimiser steps of the run, which a schedule's `???` stands for.
+
+    Raises:
+        SettingError: A class cannot be found.
+    """
+    optimizer_class, arguments = _class(config, "optimizer"), _arguments(config, "optimizer")
+    if "fused" in _parameters(optimizer_class) and (config.trainer.accelerator == "cpu" or torch.cuda.is_available()):
+        arguments = {"fused": True} | arguments
+    make_optimizer = partial(optimizer_class, **arguments)
+    if not config.scheduler.get("_target_"):
+        return make_optimizer, None
+    length = {str(key): steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
+    return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
+
+
+def make_objects(config: DictConfig, group: str, **arguments: Any) -> Any:
+    """Instantiate a group of Lightning's objects: the trainer, the callbacks or the logger.
+
+    Raises:
+        SettingError: They cannot be made.
+    """
+    with as_setting_error(group):
+        return instantiate(config[group], **arguments)
+
+
+def _class(config: DictConfig, group: str) -> Any:
+    target = config[group].get("_target_")
+    if not target:
+        raise SettingError(f"{group}._target_: must name a class")
+    try:
+        return get_class(str(target))
+    except Exception as error:
+        raise SettingError(f"{group}._target_={target}: {' '.join(str(error.__cause__ or error).split())}") from error
+
+
+def _parameters(kind: Any) -> dict[str, Parameter]:
+    return dict(signature(kind).parameters)
+
+
+def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
+    """The arguments in a group for the class in its `_target_`.
+
+    If the class was replaced on the command line, those arguments of the option's own class that the new one does not take are
+    left out; what was itself set on the command line is kept, for the class to refuse.
+    """
+    overridden = overridden_keys(config.hydra.overrides.task)
+    keys = [str(key) for key in config[group] if not str(key).startswith("_") and not OmegaConf.is_missing(config[group], key)]
+    if f"{group}._target_" in overridden:
+        taken = _parameters(_class(config, group))
+        if not any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values()):
+            keys = [key for key in keys if key in taken or f"{group}.{key}" in overridden]
+    values = {key: config[group][key] for key in keys}
+    return {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()}

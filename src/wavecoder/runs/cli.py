@@ -1,0 +1,149 @@
+"""The command line: `wavecoder train …`, `wavecoder report …`, and their errors in one line.
+
+Imports Hydra only, so that `--help` and mistakes are answered within a second.
+"""
+
+import argparse
+import os
+import re
+import sys
+import traceback
+import warnings
+from pathlib import Path
+from typing import NoReturn
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.errors import MissingConfigException, OverrideParseException
+from omegaconf import DictConfig
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+
+from wavecoder.runs import job, resolvers
+from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
+from wavecoder.runs.settings import RENAMED, SettingError, Settings
+
+FAILED, BAD_INPUT = 1, 2  # exit statuses
+_LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
+_OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it
+    "hydra/launcher/submitit_slurm": "hydra/launcher=slurm",
+    "hydra/sweeper/optuna": "hydra/sweeper=optuna",
+}
+
+
+def main() -> None:
+    """The command `wavecoder`."""
+    commands = {"train": train, "report": report}
+    chosen = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if chosen in commands:
+        sys.argv[:2] = [f"wavecoder {chosen}"]
+        commands[chosen]()
+        return
+    parser = argparse.ArgumentParser(prog="wavecoder", description="Train autoencoders on sinusoids and compare them with the SVD.")
+    parser.add_argument("--version", action="version", version=_version())
+    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for name, function in commands.items():
+        subparsers.add_parser(name, help=(function.__doc__ or "").splitlines()[0], add_help=False)
+    parser.parse_args()
+
+
+def _version() -> str:
+    from wavecoder import __version__
+
+    return f"wavecoder {__version__}"
+
+
+def train() -> None:
+    """Train autoencoders: one run, or a sweep of many with -m.
+
+    Takes the arguments of this process, and leaves with status 2 on bad input.
+    """
+    if not wants_traceback():
+        # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
+        os.environ["HYDRA_FULL_ERROR"] = "1"
+        os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
+    try:
+        sys.argv[1:] = [quote_whole_numbers(argument) for argument in sys.argv[1:]]
+        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
+    except Exception as error:
+        if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            raise  # a run went wrong, which has nothing to do with what was typed
+        if type(error).__name__ in _LOST_JOBS:
+            _name_lost_job(error)
+        exit_with_error(error)
+
+
+def report() -> None:
+    """Write the report of a sweep, also of one that is not complete."""
+    parser = argparse.ArgumentParser(description=(report.__doc__ or "").splitlines()[0])
+    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
+    folder = parser.parse_args().sweep
+
+    from wavecoder.paper.report import write_report  # torch takes seconds to import
+
+    try:
+        print(f"The report is {write_report(folder)}")
+    except SettingError as error:
+        exit_with_error(error)
+
+
+def _name_lost_job(error: Exception) -> NoReturn:
+    """Say in one line that the process of a sweep's job was ended from outside, and leave with status 1."""
+    what = re.sub(r" with path \S+", "", str(error).splitlines()[0]).rstrip(".")
+    print(f"error: a job was lost: {what}; with sweep=NAME the same command again runs what is missing", file=sys.stderr)
+    sys.exit(FAILED)
+
+
+def wants_traceback() -> bool:
+    """Whether the user asked for tracebacks, as Hydra's users do."""
+    return os.environ.get("HYDRA_FULL_ERROR") == "1" and "WAVECODER_ONE_LINE_ERRORS" not in os.environ
+
+
+def exit_with_error(error: Exception) -> NoReturn:
+    """Say in one line what is wrong and leave with status 2; with a traceback before it if the user asked for one."""
+    if wants_traceback():
+        traceback.print_exception(error)
+    print(f"error: {explain(error)}", file=sys.stderr)
+    sys.exit(BAD_INPUT)
+
+
+def explain(error: Exception) -> str:
+    """One line for an error in what the user gave: what is wrong, the value, what is allowed."""
+    if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_PLUGINS:
+        return not_installed(_OF_PLUGINS[error.missing_cfg_file])
+    if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
+        group, _, option = error.missing_cfg_file.rpartition("/")
+        return f"{group}={option}: no such option; there are {', '.join(sorted_options(error.options))}"
+    if isinstance(error, OverrideParseException):
+        return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
+    if str(error).startswith("Ambiguous value"):
+        argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ").replace("'", "")
+        return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
+        key = str(cause.full_key or cause.key)
+        if key in RENAMED:
+            return f"{key}: is now called {RENAMED[key]}"
+        known = ", ".join(sorted(str(key) for key in cause.parent_node if key != "hydra"))
+        return f"{key}: no such setting; there are {known}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key:
+        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    return " ".join(str(error).split())
+
+
+def not_installed(choice: str) -> str:
+    """One line for a launcher or a sweeper whose package is missing; the optional dependencies have the options' names."""
+    return f"{choice}: is not installed; pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
+
+
+def _register() -> None:
+    """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
+    ConfigStore.instance().store(name="settings", node=Settings)
+    # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
+    # need not be copied: there is but one, and what is taken from it is.
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
+    warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
+    resolvers.register()
+
+
+_register()  # here, because processes that a launcher starts import this module and never come through main()

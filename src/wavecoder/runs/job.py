@@ -1,0 +1,199 @@
+"""One run, or one job of a sweep: started, resumed from its last checkpoint, or left alone because it is complete."""
+
+import logging
+import os
+import shutil
+import sys
+import time
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, read_write
+
+from wavecoder.runs import cli, results
+from wavecoder.runs.settings import SettingError
+from wavecoder.training.files import ARRAYS
+
+log = logging.getLogger(__name__)
+
+RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
+TRACEBACK = "traceback.txt"
+_LONGEST_WAIT = 600  # seconds that the other processes of a run wait for the first
+
+_new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
+
+
+def remember_new_folders(folder: Path) -> None:
+    """Note which folders do not exist before a single run, so that they can be removed if it cannot start."""
+    _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+
+
+def train(config: DictConfig) -> float:
+    """Train one run, or one job of a sweep: what Hydra and its launchers call.
+
+    Args:
+        config: The composed configuration.
+
+    Returns:
+        The mean over seeds of the final `val/mse`, for sweepers; NaN if it diverged or failed.
+    """
+    from wavecoder.runs.run import train  # torch and Lightning take seconds to import
+
+    return run_job(config, train)
+
+
+def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
+    """Do the work of one run, or of one job of a sweep, as far as it is not done.
+
+    A run is identified by its folder and the fingerprint of its configuration. A complete one is not repeated; an interrupted one
+    is resumed from its last checkpoint; if the configuration has changed, what is in the folder is removed and the run starts
+    from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it first.
+
+    A failed run is recorded too. A failed job is named at once; the sweep continues, and the sweeper is given NaN as its result.
+
+    Args:
+        config: The composed configuration.
+        work: Takes the configuration and the checkpoint to resume from, and returns the result for the sweeper.
+
+    Raises:
+        Exception: In a single run, any error but bad input.
+        SystemExit: In a single run, on bad input.
+    """
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with _locked(folder) if is_first_process() else nullcontext():
+        return _run_job(config, work, folder)
+
+
+def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path) -> float:
+    single = HydraConfig.get().mode == RunMode.RUN
+    fingerprint = results.fingerprint(config)
+    record = results.read_record(folder) if is_first_process() else _record_of_first_process(folder, fingerprint)
+    if record["status"] == "completed" and record["config_fingerprint"] == fingerprint:
+        log.info("%s is complete already, nothing to do", folder.name)
+        mean = record["metrics"]["val/mse"]["mean"]
+        return float("nan") if mean is None else float(mean)
+    if is_first_process():
+        record = _prepare(folder, record, fingerprint)
+    checkpoint = folder / results.LAST_CHECKPOINT if record["resumes"] else None
+    try:
+        with _own_command_line():
+            return work(config, checkpoint)
+    except Exception as error:
+        if not is_first_process():
+            raise  # the first process of the run writes its record
+        if single and isinstance(error, SettingError):
+            _remove_new_folders()
+            cli.exit_with_error(error)
+        kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
+        message = kind + " ".join(str(error).split())
+        results.write_results(folder, {"status": "failed", "error": message, "config_fingerprint": fingerprint})
+        if single:
+            raise
+        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
+        log.error("job %s failed: %s", folder.name, message)
+        return float("nan")
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a run's lock, which the operating system releases when the process ends in any way."""
+    lock = FileLock(folder / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("%s: another process is working on it, waiting", folder.name)
+        lock.acquire()
+    with lock:
+        lock.release()  # it is held twice now
+        yield
+
+
+def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+    """Leave in a run's folder only what belongs to its configuration, and record that it has begun, and from where."""
+    (folder / TRACEBACK).unlink(missing_ok=True)
+    if before.get("config_fingerprint", fingerprint) != fingerprint:
+        log.info("%s: its configuration has changed, so it starts from the beginning", folder.name)
+        # the old record is replaced last, so that the clean-up is repeated if it is interrupted
+        (folder / ARRAYS).unlink(missing_ok=True)
+        for name in RUN_FOLDERS:
+            shutil.rmtree(folder / name, ignore_errors=True)
+    resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
+    if resumes:
+        log.info("%s resumes from its last checkpoint", folder.name)
+    record = {"status": "unfinished", "config_fingerprint": fingerprint, "resumes": resumes, "begun_by": _process_group()}
+    if resumes and "engine" in before:
+        record["engine"] = before["engine"]
+    results.write_results(folder, record)
+    return record
+
+
+def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
+    """The record as the first process of a run found or wrote it; the tasks of a Slurm step all begin at once.
+
+    Raises:
+        TimeoutError: It has not begun.
+    """
+    deadline = time.monotonic() + _LONGEST_WAIT
+    while time.monotonic() < deadline:
+        record = results.read_record(folder)
+        complete = record["status"] == "completed" and record["config_fingerprint"] == fingerprint
+        if complete or record.get("begun_by") == _process_group():
+            return record
+        time.sleep(0.2)
+    raise TimeoutError(f"{folder}: the first process of the run has not begun in {_LONGEST_WAIT} s")
+
+
+def _process_group() -> str:
+    """What the processes of one run have in common: the step of a Slurm job, and how often that has started."""
+    return ".".join(os.environ.get(f"SLURM_{name}", "") for name in ("JOB_ID", "STEP_ID", "RESTART_COUNT"))
+
+
+@contextmanager
+def _own_command_line() -> Iterator[None]:
+    """Make the command line that of this one run while it works.
+
+    Lightning starts the other processes of a run with the command line and the run's folder of the first, and notes in the
+    environment that it did. In a sweep the command line is the sweep's, and in a process that a launcher started, the launcher's.
+    """
+    job: Any = HydraConfig.get()
+    command, main = sys.argv, sys.modules["__main__"]
+    specification = main.__spec__
+    folders = [f"--config-dir={source.path}" for source in job.runtime.config_sources if source.provider == "command-line"]
+    sys.argv = ["wavecoder", "train", f"--config-name={job.job.config_name}", *folders, *job.overrides.task]
+    main.__spec__ = find_spec("wavecoder.__main__")  # Lightning then starts `python -m wavecoder.__main__` with these arguments
+    with read_write(job):
+        job.run.dir = job.runtime.output_dir
+    environment = dict(os.environ)
+    try:
+        yield
+    finally:
+        sys.argv, main.__spec__ = command, specification
+        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+            if name not in environment:
+                os.environ.pop(name, None)
+        import torch.distributed  # imported by the work long ago
+
+        if torch.distributed.is_initialized():
+            torch.distributed.destroy_process_group()
+
+
+def is_first_process() -> bool:
+    """Whether this process is the first of a run, which writes for all."""
+    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+
+
+def _remove_new_folders() -> None:
+    """Remove the folders that were made for a run that never started, and nothing that was there before."""
+    for path in _new_folders[:1]:
+        shutil.rmtree(path)
+    for path in _new_folders[1:]:
+        if any(path.iterdir()):
+            return  # another run's
+        path.rmdir()

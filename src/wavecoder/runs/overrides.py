@@ -1,0 +1,52 @@
+"""Whole numbers as names of options, so that `latent=1,5` works."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import RangeSweep
+from hydra.errors import HydraException
+
+from wavecoder.runs.settings import SettingError
+
+_PACKAGE = Path(__file__).parents[1]
+CONF = _PACKAGE / "conf"  # in an installed package
+if not CONF.is_dir():
+    CONF = _PACKAGE.parents[1] / "conf"  # in a checkout
+
+_OPTIONAL_GROUPS = ("experiment", "debug")  # null chooses nothing of them
+_WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
+
+
+def sorted_options(names: Iterable[str]) -> list[str]:
+    """Names of options as people would sort them: numbers by their value."""
+    return sorted(names, key=lambda name: (name.isdigit() and int(name), name))
+
+
+def quote_whole_numbers(argument: str) -> str:
+    """Quote the whole numbers in a choice among a group's options: `latent=1,5` becomes `latent='1','5'`.
+
+    Hydra reads `1` as a number and then refuses it as the name of an option. Other arguments are returned as they are.
+
+    Raises:
+        SettingError: The value can name no option of the group.
+    """
+    try:
+        override = OverridesParser.create().parse_override(argument)
+    except HydraException:
+        return argument  # an option like -m, or a mistake that Hydra will name
+    group = CONF / override.key_or_group
+    if override.is_delete() or not group.is_dir():
+        return argument
+    key, _, choices = argument.partition("=")
+    value = override.value()
+    nothing = value is None and group.name not in _OPTIONAL_GROUPS
+    if nothing or isinstance(value, float | bool | list | dict) or (isinstance(value, int) and value < 0):
+        options = ", ".join(sorted_options(file.stem for file in group.glob("*.yaml")))
+        raise SettingError(f"{argument}: must be the name of an option; there are {options}")
+    if isinstance(value, RangeSweep):
+        choices = ",".join(map(str, value.range()))
+        if value.shuffle:
+            choices = f"shuffle({choices})"
+    return f"{key}=" + _WHOLE_NUMBER.sub(r"'\g<0>'", choices)

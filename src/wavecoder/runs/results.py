@@ -1,0 +1,142 @@
+"""Results on disk: what a run writes, and reading the runs of a sweep."""
+
+import hashlib
+import json
+import logging
+import math
+import statistics
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wavecoder.training.files import write_atomically
+
+RESULTS = "results.json"
+SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
+LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+
+log = logging.getLogger(__name__)
+
+
+def summarise(values: Sequence[float]) -> dict[str, Any]:
+    """One metric over seeds: its mean, sample standard deviation (0 for one seed), extremes, median, and every value.
+
+    A seed that diverged has no number, and then neither have the statistics: leaving it out would flatter the others.
+    """
+    if not all(map(math.isfinite, values)):
+        finite = [value if math.isfinite(value) else None for value in values]
+        return dict.fromkeys(("mean", "std", "min", "max", "median")) | {"per_seed": finite}
+    return {
+        "mean": statistics.fmean(values),
+        "std": statistics.stdev(values) if len(values) > 1 else 0.0,
+        "min": min(values),
+        "max": max(values),
+        "median": statistics.median(values),
+        "per_seed": list(values),
+    }
+
+
+def fingerprint(config: DictConfig) -> str:
+    """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included."""
+    apart = ("hydra", "callbacks", "logger", "sweep")
+    kept = {
+        str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+        for key, value in config.items()
+        if key not in apart
+    }
+    return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def versions() -> dict[str, str]:
+    """Versions of the packages that a run's numbers depend on."""
+    return {name: version(name) for name in ("torch", "lightning", "hydra-core", "omegaconf", "numpy")}
+
+
+def write_results(folder: Path, results: Mapping[str, Any]) -> None:
+    """Write `results.json` in a run's folder."""
+    write_atomically(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+
+
+def note_engine(folder: Path, engine: Mapping[str, str]) -> None:
+    """Note in the record of a run that has begun by which engine it is trained, and say so if it was another one before."""
+    record = read_record(folder)
+    before = record.get("engine", engine)["name"]
+    if record.get("resumes") and before != engine["name"]:
+        log.warning("resumed by another engine (%s) than before (%s); results agree up to rounding", engine["name"], before)
+    write_results(folder, record | {"engine": engine})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of `results.json`; a run that has none yet is unfinished, and one of an earlier version is outdated."""
+    file = folder / RESULTS
+    if not file.exists():
+        return {"status": "unfinished"}
+    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    if record["status"] == "completed" and record.get("schema") != SCHEMA:
+        version = record.get("schema", 1)
+        error = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
+        return {"status": "outdated", "error": error, "config_fingerprint": record["config_fingerprint"]}
+    return record
+
+
+def read_sweep(folder: Path) -> list[dict[str, Any]]:
+    """The results of every job of a sweep, best `val/mse` first; jobs that failed or are not finished come last."""
+    folders = sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir() or (path / RESULTS).exists())
+    return sorted(({"job": job.name, "overrides": read_overrides(job), **read_record(job)} for job in folders), key=_rank)
+
+
+def read_overrides(folder: Path) -> dict[str, str]:
+    """What was chosen for a run on the command line, as Hydra keeps it in the run's folder."""
+    file = folder / ".hydra" / "overrides.yaml"
+    chosen = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
+    assert isinstance(chosen, list)
+    return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (str(each).partition("=") for each in chosen)}
+
+
+def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Make one of all completed jobs that differ in nothing but `seed`, with the seeds of all of them."""
+    alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
+    for job in jobs:
+        others = tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "seed"))
+        pooled = job["status"] == "completed" and "seed" in job["overrides"]
+        alike.setdefault(others if pooled else (("job", job["job"]),), []).append(job)
+    return sorted((_pooled(group) for group in alike.values()), key=_rank)
+
+
+def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first = dict(jobs[0])
+    if len(jobs) == 1:
+        return first
+    values = {metric: [value for job in jobs for value in job["metrics"][metric]["per_seed"]] for metric in first["metrics"]}
+    metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
+    seconds = sum(job["timing"]["fit_seconds"] for job in jobs)
+    num_seeds = sum(job["num_seeds"] for job in jobs)
+    seeds = f"{len(jobs)} values"
+    return first | {
+        "job": " ".join(job["job"] for job in jobs),
+        "overrides": first["overrides"] | {"seed": seeds},
+        "seed": seeds,
+        "metrics": metrics,
+        "num_seeds": num_seeds,
+        "timing": first["timing"] | {"fit_seconds": seconds},
+    }
+
+
+def _rank(job: Mapping[str, Any]) -> tuple[bool, float]:
+    error = job["metrics"]["val/mse"]["mean"] if "metrics" in job else None
+    return ("metrics" not in job, math.inf if error is None else error)
+
+
+def varied(jobs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The overrides in which jobs differ."""
+    keys = dict.fromkeys(key for job in jobs for key in job["overrides"])
+    return [key for key in keys if len({job["overrides"].get(key) for job in jobs}) > 1]
+
+
+def engines(jobs: Sequence[Mapping[str, Any]]) -> dict[str, int]:
+    """How many completed jobs were trained by each engine."""
+    return dict(Counter(job["engine"]["name"] for job in jobs if job["status"] == "completed"))

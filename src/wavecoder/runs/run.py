@@ -1,0 +1,232 @@
+"""One configuration: objects made, trained, and the results written."""
+
+import logging
+import os
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
+from omegaconf import DictConfig, open_dict, read_write
+from rich.console import Console
+from torch import nn
+
+from wavecoder.engine import Choice, Problem, choose
+from wavecoder.ensemble import Ensemble
+from wavecoder.networks import DeepAutoencoder
+from wavecoder.runs import build, results, tables
+from wavecoder.runs.settings import Settings, SettingError, from_config
+from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
+from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.fit import Outcome, fit
+from wavecoder.training.module import AutoencoderModule
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects that a configuration describes, before anything is trained."""
+
+    settings: Settings
+    folder: Path
+    network: build.NetworkChoice
+    engine: Choice
+    datamodule: SignalDataModule
+    module: AutoencoderModule
+    trainer: L.Trainer
+
+
+def prepare(config: DictConfig) -> Run:
+    """Make the objects that a configuration describes.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+
+    Raises:
+        SettingError: Something cannot be made from the configuration.
+    """
+    settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
+    _silence_libraries()
+    noise = Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies)
+    datamodule = SignalDataModule(
+        build.make_source(settings),
+        noise,
+        settings.data.batch_size * settings.accumulate,
+        settings.seed,
+        settings.num_seeds,
+        settings.data.seed,
+        settings.data.fresh,
+        settings.engine.steps_per_execution,
+    )
+    trainer = _make_trainer(config, folder)
+    if settings.data.batch_size % trainer.world_size:
+        processes = f"a multiple of the {trainer.world_size} processes that share each batch"
+        raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
+    network, loss = build.choose_network(config, settings), build.make_loss(config)
+    with build.as_setting_error(f"model={network.model}"):
+        ensemble = Ensemble(network.make, datamodule.seeds)
+    problem = _problem(settings, ensemble, loss, trainer)
+    with build.as_setting_error("engine"):
+        engine = choose(problem, settings.engine.name)
+    optimization = build.make_optimization(config, datamodule.steps_per_epoch * settings.trainer["max_epochs"])
+    module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
+    with build.as_setting_error("optimizer or scheduler"):
+        module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
+    return Run(settings, folder, network, engine, datamodule, module, trainer)
+
+
+def _make_trainer(config: DictConfig, folder: Path) -> L.Trainer:
+    callbacks: list[L.Callback] = list(build.make_objects(config, "callbacks").values())
+    logger: Logger | bool = build.make_objects(config, "logger") if config.logger.get("_target_") else False
+    # under Slurm the submitting process is responsible for requeueing
+    plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
+    plain = config.copy()
+    with read_write(plain), open_dict(plain):
+        for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
+            plain.trainer.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
+    arguments = {"callbacks": [*callbacks, RestoreSigtermHandler()], "logger": logger, "plugins": plugins}
+    trainer: L.Trainer = build.make_objects(plain, "trainer", **arguments, default_root_dir=str(folder))
+    return trainer
+
+
+def _problem(settings: Settings, ensemble: Ensemble, loss: Any, trainer: L.Trainer) -> Problem:
+    clip = settings.trainer.get("gradient_clip_val")
+    by_value = settings.trainer.get("gradient_clip_algorithm") == "value"
+    return Problem(
+        ensemble,
+        loss,
+        device=trainer.strategy.root_device,
+        seed=settings.seed,
+        processes=trainer.world_size,
+        precision=str(trainer.precision),
+        accumulate=settings.accumulate,
+        clip_value=clip if by_value else None,
+        clip_norm=None if by_value else clip,
+        torch_compile=settings.engine.torch_compile,
+    )
+
+
+def train(config: DictConfig, checkpoint: Path | None = None) -> float:
+    """Run one configuration: train, measure, write `results.json`, print the closing table.
+
+    Args:
+        config: The composed configuration, see conf/train.yaml.
+        checkpoint: Where to resume, a `last.ckpt` of the same configuration; None starts from the beginning.
+
+    Returns:
+        The mean over seeds of the final `val/mse`; NaN if one diverged.
+
+    Raises:
+        SettingError: Something cannot be made from the configuration; no training has started.
+    """
+    whole = config.copy()
+    with read_write(whole), open_dict(whole):
+        whole.hydra = HydraConfig.get()
+    run = prepare(whole)
+    trainer = run.trainer
+    if trainer.is_global_zero:
+        log.info("%s", describe(run))
+        results.note_engine(run.folder, {"name": run.engine.name, "reason": run.engine.reason})
+    try:
+        outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
+        if trainer.global_step == 0:
+            raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
+        raise
+    record = _record(run, config, outcome)
+    if trainer.is_global_zero:
+        if isinstance(trainer.logger, TensorBoardLogger):
+            _log_hyperparameters(trainer.logger, record)
+        results.write_results(run.folder, record)
+        _print_results(record, run.folder)
+    mean = record["metrics"]["val/mse"]["mean"]
+    return float("nan") if mean is None else mean
+
+
+def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
+    """What `results.json` holds of a completed run."""
+    settings = run.settings
+    signals = (outcome.steps - outcome.resumed_at_step) * run.datamodule.batch_size * settings.num_seeds
+    return {
+        "status": "completed",
+        "schema": results.SCHEMA,
+        "network": run.network.label,
+        "model": run.network.model,
+        "activation": run.network.activation,
+        "bias": bool(settings.model.get("bias", True)),
+        "latent_dim": settings.latent.dim,
+        "noise": {"eval_std": list(settings.noise.eval_std), "train_std": settings.noise.train_std},
+        "seed": settings.seed,
+        "num_seeds": settings.num_seeds,
+        "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},
+        "references": outcome.references,
+        **({"subspace": outcome.subspace} if outcome.subspace else {}),
+        "engine": {"name": run.engine.name, "reason": run.engine.reason},
+        "timing": {
+            "fit_seconds": outcome.seconds,
+            "steps": outcome.steps,
+            "resumed_at_step": outcome.resumed_at_step,
+            "signals_per_second": signals / outcome.seconds,
+        },
+        "versions": results.versions(),
+        "config_fingerprint": results.fingerprint(config),
+    }
+
+
+def describe(run: Run) -> str:
+    """One line about a run: which networks, how large, how many, where, and by which engine and why."""
+    ensemble = run.module.ensemble
+    sizes = [run.settings.data.signal_length, run.settings.latent.dim, run.settings.data.signal_length]
+    if type(ensemble.network) is DeepAutoencoder:
+        linear = [layer for layer in ensemble.network.modules() if isinstance(layer, nn.Linear)]
+        sizes = [linear[0].in_features, *(layer.out_features for layer in linear)]
+    parameters = sum(parameter.numel() for parameter in ensemble.parameters()) // ensemble.num_members
+    seeds = "1 seed" if ensemble.num_members == 1 else f"{ensemble.num_members} seeds"
+    layers = "→".join(map(str, sizes))
+    engine = f"{run.engine.name} engine on {run.module.problem.device} ({run.engine.reason})"
+    return f"{run.network.label} autoencoder {layers}, {parameters:,} parameters, {seeds}; {engine}"
+
+
+def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
+    """Fill TensorBoard's HPARAMS tab, where the runs of a sweep are compared."""
+    noise = "+".join(map(str, record["noise"]["eval_std"])) or "none"
+    keys = ("network", "latent_dim", "model", "activation", "seed", "num_seeds")
+    hyperparameters = {key: record[key] or "none" if key == "activation" else record[key] for key in keys}
+    hyperparameters |= {"noise": noise, "train_noise": record["noise"]["train_std"]}
+    means = {metric: summary["mean"] for metric, summary in record["metrics"].items()}
+    # at the last step: TensorBoard drops what is before a step that comes again
+    step = record["timing"]["steps"]
+    logger.log_hyperparams(hyperparameters, {metric: mean for metric, mean in means.items() if mean is not None}, step)
+    logger.save()
+
+
+def _print_results(record: dict[str, Any], folder: Path) -> None:
+    log.info(tables.closing_line(record))
+    if HydraConfig.get().mode == RunMode.MULTIRUN:
+        return  # the sweep ends with one table of all its jobs
+    console = Console()
+    if not console.is_terminal:
+        console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
+    if record["references"]:
+        console.print(tables.closing_table(record))
+    console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+
+
+def _silence_libraries() -> None:
+    """Silence, by name, what libraries print in every normal run."""
+    # which accelerators exist and are used (our own first line says it), and tips about other products
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch.accelerators.cuda").setLevel(logging.WARNING)
+    logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that is resumed
+    # on the login node of a cluster, where single processes are as welcome as elsewhere
+    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used")
+    # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
+    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -1,0 +1,200 @@
+"""The settings of a run: their types, and limits that need no heavy import.
+
+The values and their one-line meanings are in `conf/`. Hydra merges the configuration into these classes, so an unknown key or a
+wrong type is refused while it composes; `from_config` then checks the values. What is an argument of some class (`_target_`) is
+checked by that class.
+"""
+
+import math
+import re
+from dataclasses import dataclass
+from typing import Any, Optional
+
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+
+from wavecoder.families import FAMILIES
+
+RENAMED = {
+    "replicas": "num_seeds",
+    "data.samples": "data.signal_length",
+    "data.step": "data.dt",
+    "data.steps_per_chunk": "engine.steps_per_execution",
+    "noise.levels": "noise.eval_std",
+    "noise.train": "noise.train_std",
+    "activation.name": "activation._target_",
+    "activation.slope": "activation.negative_slope (leaky_relu) or activation.init (prelu)",
+    "model.name": "model._target_",
+}
+"""Settings of earlier versions, and what they are called now."""
+
+_CHOICES = {
+    "basis": ("fitted", "population"),
+    "engine.name": ("auto", "compiled", "pytorch"),
+    "trainer.gradient_clip_algorithm": ("norm", "value"),
+    # 16-mixed is left out: all members would share one loss scale
+    "trainer.precision": ("32-true", "64-true", "bf16-true", "bf16-mixed"),
+}
+
+
+class SettingError(ValueError):
+    """A setting that cannot be used. Its message is one line: the setting, the value given, what is allowed."""
+
+
+def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
+    if not holds:
+        raise SettingError(f"{setting}={value}: must be {allowed}")
+
+
+def _require_choice(setting: str, value: object) -> None:
+    _require(value in _CHOICES[setting], setting, value, f"one of {', '.join(_CHOICES[setting])}")
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+
+
+@dataclass
+class LatentSettings:
+    """conf/latent"""
+
+    dim: int = MISSING
+
+    def __post_init__(self) -> None:
+        _require(self.dim >= 1, "latent.dim", self.dim, "at least 1")
+
+
+@dataclass
+class NoiseSettings:
+    """conf/noise"""
+
+    eval_std: list[float] = MISSING
+    train_std: float = MISSING
+    copies: int = MISSING
+
+    def __post_init__(self) -> None:
+        for std in self.eval_std:
+            _require(_is_positive(std), "noise.eval_std", self.eval_std, "numbers above 0 (noise=none for no noise)")
+        _require(len(set(self.eval_std)) == len(self.eval_std), "noise.eval_std", self.eval_std, "different from one another")
+        _require(self.copies >= 1, "noise.copies", self.copies, "at least 1")
+        _require(0 <= self.train_std < math.inf, "noise.train_std", self.train_std, "0 or more")
+
+
+@dataclass
+class DataSettings:
+    """conf/data"""
+
+    seed: int = MISSING
+    train_size: int = MISSING
+    val_size: int = MISSING
+    batch_size: int = MISSING
+    fresh: bool = MISSING
+    families: list[str] = MISSING
+    sigma: float = MISSING
+    signal_length: int = MISSING
+    dt: float = MISSING
+    test_frequency: float = MISSING
+
+    def __post_init__(self) -> None:
+        for name, least in {"seed": 0, "train_size": 1, "val_size": 1, "batch_size": 1, "signal_length": 2}.items():
+            _require(getattr(self, name) >= least, f"data.{name}", getattr(self, name), f"at least {least}")
+        for name in ("sigma", "dt"):
+            _require(_is_positive(getattr(self, name)), f"data.{name}", getattr(self, name), "above 0")
+        _require(math.isfinite(self.test_frequency), "data.test_frequency", self.test_frequency, "a finite number")
+        _require(len(self.families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
+        for family in self.families:
+            _require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
+        _require(len(set(self.families)) == len(self.families), "data.families", self.families, "different from one another")
+
+
+@dataclass
+class EngineSettings:
+    """conf/engine"""
+
+    name: str = MISSING
+    steps_per_execution: int = MISSING
+    torch_compile: bool = MISSING
+
+    def __post_init__(self) -> None:
+        _require_choice("engine.name", self.name)
+        _require(self.steps_per_execution >= 1, "engine.steps_per_execution", self.steps_per_execution, "at least 1")
+
+
+@dataclass
+class Settings:
+    """conf/train.yaml
+
+    Groups without a class of their own here have the arguments of the class in their `_target_`.
+    """
+
+    seed: int = MISSING
+    num_seeds: int = MISSING
+    basis: str = MISSING
+    sweep: Optional[str] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
+    activation: dict[str, Any] = MISSING
+    latent: LatentSettings = MISSING
+    noise: NoiseSettings = MISSING
+    data: DataSettings = MISSING
+    model: dict[str, Any] = MISSING
+    loss: dict[str, Any] = MISSING
+    engine: EngineSettings = MISSING
+    optimizer: dict[str, Any] = MISSING
+    scheduler: dict[str, Any] = MISSING
+    trainer: dict[str, Any] = MISSING
+    callbacks: dict[str, Any] = MISSING
+    logger: dict[str, Any] = MISSING
+
+    def __post_init__(self) -> None:
+        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
+        named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
+        _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
+        _require_choice("basis", self.basis)
+        compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
+        _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
+        if "lr" in self.optimizer:
+            _require(_is_positive(self.optimizer["lr"]), "optimizer.lr", self.optimizer["lr"], "a number above 0")
+        self._check_trainer()
+        allowed = f"at most data.train_size={self.data.train_size}"
+        if self.accumulate > 1:
+            allowed += f" over trainer.accumulate_grad_batches={self.accumulate}"
+        _require(self.data.batch_size * self.accumulate <= self.data.train_size, "data.batch_size", self.data.batch_size, allowed)
+
+    @property
+    def accumulate(self) -> int:
+        """Batches whose gradients are averaged in an optimiser step."""
+        return int(self.trainer.get("accumulate_grad_batches", 1))
+
+    def _check_trainer(self) -> None:
+        given = self.trainer.get
+        for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
+            _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
+        _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
+        _require(given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts")
+        _require_choice("trainer.precision", given("precision", "32-true"))
+        _require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
+        clip = given("gradient_clip_val")
+        if clip is not None:
+            _require(_is_positive(clip), "trainer.gradient_clip_val", clip, "a number above 0")
+            by_value = given("gradient_clip_algorithm") == "value"
+            allowed = "clipped by value (trainer.gradient_clip_algorithm=value) with several seeds, whose gradients have one norm"
+            _require(by_value or self.num_seeds == 1, "trainer.gradient_clip_val", clip, allowed)
+
+
+def from_config(config: DictConfig) -> Settings:
+    """The checked settings of a composed configuration.
+
+    Raises:
+        SettingError: A setting is out of its limits.
+    """
+    plain = config.copy()
+    with read_write(plain), open_dict(plain):
+        plain.pop("hydra", None)
+        # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
+        plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
+    settings = OmegaConf.to_object(plain)
+    assert isinstance(settings, Settings)
+    return settings

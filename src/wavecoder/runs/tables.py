@@ -1,0 +1,108 @@
+"""Tables of results: at the end of a run, at the end of a sweep, and `summary.csv`."""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.table import Table
+
+from wavecoder.references import REFERENCES
+from wavecoder.runs.results import pool_seeds, varied
+from wavecoder.training.files import write_atomically
+
+SUMMARY = "summary.csv"
+
+
+def closing_table(results: Mapping[str, Any]) -> Table:
+    """The table at the end of a run: every error of the autoencoder next to those of the references."""
+    seeds, names = results["num_seeds"], list(results["references"])
+    title = f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
+    table = Table(title=title, box=box.SIMPLE_HEAD)
+    table.add_column("error", no_wrap=True)
+    table.add_column("autoencoder" if seeds == 1 else f"mean ± std of {seeds}", justify="right")
+    if seeds > 1:
+        table.add_column("best", justify="right")
+    for name in names:
+        table.add_column(REFERENCES[name].label, justify="right")
+    ratios = {name: f"over_{name}" for name in names if REFERENCES[name].show_ratio}
+    for name in ratios:
+        table.add_column(f"/ {REFERENCES[name].label}", justify="right")
+    metrics = results["metrics"]
+    for metric in next(iter(results["references"].values())):
+        summary = metrics[metric]
+        row = [_number(summary["mean"], 3)]
+        if seeds > 1:
+            row = [f"{_number(summary['mean'], 3)} ± {_number(summary['std'], 2)}", _number(summary["min"], 3)]
+        row += [_number(errors[metric], 3) if metric in errors else "" for errors in results["references"].values()]
+        for key in ratios.values():
+            ratio = metrics.get(f"{metric}/{key}")
+            row.append(_number(ratio["mean"], 3) if ratio else "")
+        table.add_row(metric, *row)
+    return table
+
+
+def closing_line(results: Mapping[str, Any]) -> str:
+    """The end of a run in one line."""
+    line = f"val/mse {_number(results['metrics']['val/mse']['mean'])}"
+    if "val/mse/over_svd" in results["metrics"]:
+        line += f" = {_number(results['metrics']['val/mse/over_svd']['mean'], 3)} × SVD"
+    return f"{line} after {results['timing']['steps']:,} steps in {results['timing']['fit_seconds']:.1f} s"
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "diverged" if value is None else f"{value:.{digits}g}"
+
+
+def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
+    """The table at the end of a sweep: a row for each job, seeds pooled, and a column for each override in which they differ."""
+    table = Table(title=f"Sweep of {len(jobs)} jobs, best first: mean squared error per value")
+    keys = varied(jobs)
+    for key in keys or ["job"]:
+        table.add_column(key, overflow="fold")
+    table.add_column("status", overflow="fold")
+    for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for job in pool_seeds(jobs):
+        choices = [_short(job["overrides"].get(key, "")) for key in keys] or [job["job"]]
+        if job["status"] != "completed":
+            table.add_row(*choices, f"{job['status']}: {job['error']}" if "error" in job else job["status"])
+            continue
+        error, ratio = job["metrics"]["val/mse"], job["metrics"].get("val/mse/over_svd")
+        numbers = [f"{job['timing']['fit_seconds']:.1f}", _number(error["mean"]), _number(error["std"], 2)]
+        if ratio is not None:
+            numbers += [_number(job["references"]["svd"]["val/mse"]), _number(ratio["mean"], 3)]
+        table.add_row(*choices, job["status"], *numbers)
+    return table
+
+
+def _short(choice: str) -> str:
+    """A choice as tables show it: a search draws numbers with more digits than anyone reads."""
+    try:
+        return choice if len(choice) < 8 else f"{float(choice):.4g}"
+    except ValueError:
+        return choice
+
+
+def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
+    """Write `summary.csv` in a sweep's folder, a row for each job, seeds pooled, and return its path."""
+    rows = []
+    for job in pool_seeds(jobs):
+        row = {key: job.get(key, "") for key in ("job", "status", "error")} | job["overrides"]
+        row |= {key: job[key] for key in ("network", "activation", "latent_dim", "seed", "num_seeds") if key in job}
+        row["engine"] = job.get("engine", {}).get("name", "")
+        row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
+        for metric, summary in job.get("metrics", {}).items():
+            row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}
+        for reference, errors in job.get("references", {}).items():
+            row |= {f"{reference} {metric}": error for metric, error in errors.items()}
+        rows.append(row)
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = folder / SUMMARY
+    write_atomically(path, text.getvalue())
+    return path

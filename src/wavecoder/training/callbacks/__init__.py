@@ -1,0 +1,1 @@
+"""Lightning callbacks, one to a file; conf/callbacks chooses among them."""

@@ -1,0 +1,96 @@
+"""The progress of the training, as a bar on a terminal and as lines in a log."""
+
+import logging
+import time
+
+import lightning as L
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from wavecoder.training.data import datamodule_of
+from wavecoder.training.module import AutoencoderModule
+
+log = logging.getLogger(__name__)
+
+_READ_EVERY = 0.5  # seconds; reading the loss waits for the device
+
+
+class TrainingProgress(L.Callback):
+    """One bar for the whole training, in optimiser steps, with the loss and the error's ratio to the SVD's.
+
+    Without a terminal, as in a job on a cluster, about ten lines over the training report the same.
+    """
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True)
+        self._bar: Progress | None = None
+        self._task = TaskID(0)
+        self._last_read = 0.0
+        self._loss = float("nan")
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not (trainer.is_global_zero and self._console.is_terminal):
+            return
+        datamodule = datamodule_of(trainer)
+        total = datamodule.steps_per_epoch * (trainer.max_epochs or 0)
+        self._bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("steps"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[status]}"),
+            console=self._console,
+            refresh_per_second=4,
+            transient=True,
+        )
+        self._task = self._bar.add_task("", total=total, epoch=f"1/{trainer.max_epochs}", status="")
+        self._bar.start()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if self._bar is None or now - self._last_read < _READ_EVERY:
+            return
+        self._last_read = now
+        self._read_loss(pl_module)
+        self._bar.update(
+            self._task,
+            completed=trainer.global_step,
+            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
+            status=self._status(trainer),
+        )
+
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        epochs = trainer.max_epochs or 1
+        epoch = trainer.current_epoch + 1
+        if self._bar is not None:
+            self._bar.update(self._task, completed=trainer.global_step, status=self._status(trainer))
+        elif trainer.is_global_zero and (epoch == epochs or epoch % max(1, epochs // 10) == 0):
+            self._read_loss(pl_module)
+            log.info("epoch %d/%d  %s", epoch, epochs, self._status(trainer))
+
+    def _read_loss(self, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AutoencoderModule)
+        if pl_module.losses:
+            self._loss = pl_module.losses[-1].mean().item()
+
+    def _status(self, trainer: L.Trainer) -> str:
+        status = f"loss {self._loss:.4g}"
+        if "val/mse" in trainer.callback_metrics:
+            status += f"  val/mse {trainer.callback_metrics['val/mse'].item():.4g}"
+        if "val/mse/over_svd" in trainer.callback_metrics:
+            status += f" = {trainer.callback_metrics['val/mse/over_svd'].item():.3g} × SVD"
+        return status
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None

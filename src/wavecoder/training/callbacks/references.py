@@ -1,0 +1,114 @@
+"""The errors of the references, such as the SVD and the Bayes denoiser, next to the autoencoder's wherever that appears."""
+
+from pathlib import Path
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from lightning.pytorch.loggers import TensorBoardLogger
+from torch import Tensor
+from torch.utils.tensorboard import SummaryWriter
+
+from wavecoder.metrics import ErrorMeter
+from wavecoder.references import REFERENCES, Moments, Reference, moments_of, population_moments
+from wavecoder.training.data import SignalDataModule, datamodule_of
+from wavecoder.training.module import AutoencoderModule
+
+_WRITE_EVERY = 5  # seconds; TensorBoard's writer does it in a thread of its own
+
+
+class ReferenceErrors(L.Callback):
+    """Fits all references to the clean training signals and measures them on what the autoencoder is measured on.
+
+    In TensorBoard each reference is a run of its own beside the autoencoder's, with the same tags, so that its line stands in
+    the same charts. The ratios of the autoencoder's errors to those of some references are logged as `…/over_NAME`.
+
+    With several processes the first does the work, and sends the others the errors.
+
+    Args:
+        rank: Rank of the SVD and of PCA: the size of the latent.
+        basis: Whether the references are `fitted` to the training signals or to the exact moments of the `population`.
+
+    Attributes:
+        references: The fitted references, by name; in the first process alone.
+        moments: What they were fitted to; in the first process alone.
+        errors: Their errors, by name and metric.
+    """
+
+    moments: Moments
+
+    def __init__(self, rank: int, basis: str) -> None:
+        self.rank = rank
+        self.basis = basis
+        self.references: dict[str, Reference] = {}
+        self.errors: dict[str, dict[str, float]] = {}
+        self._writers: dict[str, SummaryWriter] = {}
+
+    def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero:
+            self._measure(datamodule_of(trainer))
+            if isinstance(trainer.logger, TensorBoardLogger):
+                folder = Path(trainer.logger.log_dir).parent
+                self._writers = {name: SummaryWriter(folder / name, flush_secs=_WRITE_EVERY) for name in self.errors}
+        self.errors = trainer.strategy.broadcast(self.errors)
+
+    def _measure(self, datamodule: SignalDataModule) -> None:
+        prior = datamodule.signals.prior(datamodule.device)
+        exact = prior is not None and self.basis == "population"
+        self.moments = population_moments(prior) if exact else moments_of(datamodule.training_signals())
+        created = {name: kind.create(self.rank, prior) for name, kind in REFERENCES.items()}
+        self.references = {name: each.fit(self.moments) for name, each in created.items() if each is not None}
+        meters = {name: ErrorMeter() for name in self.references}
+        for batch in datamodule.test_dataloader():
+            for name, reference in self.references.items():
+                if batch.noise or not reference.denoises:
+                    meters[name].update(batch, reference.reconstruct(batch.inputs, batch.noise).unsqueeze(0))
+        self.errors = {
+            name: {metric: errors.item() for metric, errors in meter.compute().items()}
+            for name, meter in meters.items()
+            if meter.compute()  # denoisers measure nothing where no signal is noisy
+        }
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._report(trainer, pl_module)
+
+    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._report(trainer, pl_module)
+
+    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, AutoencoderModule)
+        ratios = {metric: ratio.mean().float() for metric, ratio in self.ratios(pl_module).items()}
+        pl_module.log_dict(ratios, logger=False, sync_dist=True)
+        step = trainer.global_step
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({metric: ratio.item() for metric, ratio in ratios.items()}, step)
+        for name, writer in self._writers.items():
+            for metric in pl_module.meter.compute():
+                if metric in self.errors[name]:
+                    writer.add_scalar(metric, self.errors[name][metric], step)
+
+    def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " member"]]:
+        """The latest errors of each member over those of references with `show_ratio`, as `METRIC/over_svd` and so on."""
+        return {
+            f"{metric}/over_{name}": errors / torch.tensor(self.errors[name][metric], dtype=errors.dtype, device=errors.device)
+            for metric, errors in module.meter.compute().items()
+            for name in self.errors
+            if REFERENCES[name].show_ratio and metric in self.errors[name]
+        }
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._close()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        for writer in self._writers.values():
+            writer.close()
+        self._writers.clear()
+
+
+def find_references(trainer: L.Trainer) -> ReferenceErrors | None:
+    """The callback of a trainer that has the references; None if there is none."""
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return next((callback for callback in callbacks if isinstance(callback, ReferenceErrors)), None)

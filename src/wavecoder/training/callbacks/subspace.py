@@ -1,0 +1,79 @@
+"""How near a linear autoencoder is to the subspace of the SVD, while it trains (paper 2)."""
+
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+from torch import Tensor
+
+from wavecoder import plots
+from wavecoder.networks import TiedLinearAutoencoder
+from wavecoder.references import SVD
+from wavecoder.subspace import LABELS, linear_distances
+from wavecoder.training.callbacks.references import find_references
+from wavecoder.training.data import datamodule_of
+from wavecoder.training.files import write_figure
+from wavecoder.training.module import AutoencoderModule
+
+
+class LinearSubspace(L.Callback):
+    """Compares a linear autoencoder with the theorem after every validation, see `wavecoder.subspace.linear_distances`.
+
+    Means over members are logged. At the end the distances are drawn, in `figures/convergence`, and for signals of three values
+    and a latent of two the plane as well, in `figures/plane`.
+
+    Attributes:
+        steps: Optimiser steps at which they were measured.
+        history: The values of all members at each of these steps, by name.
+    """
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+        self.history: dict[str, list[list[float]]] = {}
+
+    def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, AutoencoderModule)
+        references = find_references(trainer)
+        assert references is not None, "the references come before this callback"
+        values = linear_distances(pl_module.ensemble, references.moments, references.rank)
+        self.steps.append(trainer.global_step)
+        for name, members in values.items():
+            self.history.setdefault(name, []).append(members.tolist())
+        if trainer.logger is not None:
+            trainer.logger.log_metrics({name: members.mean().item() for name, members in values.items()}, trainer.global_step)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if not trainer.is_global_zero:
+            return
+        assert isinstance(pl_module, AutoencoderModule)
+        folder = Path(trainer.default_root_dir) / "figures"
+        panels = {LABELS[name]: {"": np.median(values, axis=1)} for name, values in self.history.items()}
+        write_figure(folder, "convergence", plots.convergence(self.steps, panels, "On the way to the SVD's subspace"))
+        network = pl_module.ensemble.network
+        if isinstance(network, TiedLinearAutoencoder) and network.weight.shape[-2:] == (2, 3):
+            references = find_references(trainer)
+            assert references is not None
+            svd = SVD(2).fit(references.moments)
+            weight = network.weight.reshape(-1, 2, 3)[0]
+            some = next(datamodule_of(trainer).training_signals())[:10]
+            title = "Signals of three values, and the plane of their SVD"
+            figure = plots.plane(_array(some), _array(svd.basis_), _array(weight), title)
+            write_figure(folder, "plane", figure)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"steps": self.steps, "history": self.history}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.steps, self.history = state_dict["steps"], state_dict["history"]
+
+    @property
+    def latest(self) -> dict[str, list[float]]:
+        """The last values of all members, by name."""
+        return {name: values[-1] for name, values in self.history.items()}
+
+
+def _array(values: Tensor) -> np.ndarray:
+    return values.detach().cpu().numpy()

@@ -1,0 +1,227 @@
+"""The signals of a run as a LightningDataModule: made on the device that trains, without files or worker processes.
+
+What Lightning takes for a batch is here a *chunk*: the batches of several optimiser steps.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
+from typing import Any
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from wavecoder.metrics import EvaluationBatch
+from wavecoder.rng import generator
+from wavecoder.signals import SignalSet, SignalSource, add_noise
+
+Signals = Float[Tensor, "member batch time"]
+
+_BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
+_EVALUATION_ROWS = 4_096  # signals times members in an evaluation batch, likewise
+
+
+@dataclass(frozen=True)
+class Noise:
+    """White noise in training and evaluation.
+
+    Attributes:
+        eval_std: Standard deviations at which reconstructions are measured.
+        train_std: Standard deviation of the noise added to training inputs.
+        copies: Noisy copies of the test signal at each level.
+    """
+
+    eval_std: Sequence[float] = (0.1, 1.0)
+    train_std: float = 0.0
+    copies: int = 10
+
+
+class TrainingChunk:
+    """The batches of consecutive optimiser steps, made one after another while they are used.
+
+    Args:
+        source: The data module that they belong to.
+        signals: The signals of each step, `[step, member, batch]`.
+        epoch: The epoch they belong to.
+        first_step: Number of the first of the steps in the epoch.
+    """
+
+    def __init__(self, source: "SignalDataModule", signals: SignalSet, epoch: int, first_step: int) -> None:
+        self._source = source
+        self._signals = signals
+        self.epoch = epoch
+        self.first_step = first_step
+
+    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
+        """Inputs and targets of each step; without training noise they are the same tensor."""
+        source, step = self._source, self.first_step
+        per_step = len(source.seeds) * source.batch_size * source.signals.signal_length
+        for block in self._signals.split(max(1, _BLOCK_VALUES // per_step)):
+            for targets in block.evaluate(source.times):
+                yield source.with_training_noise(targets, self.epoch, step), targets
+                step += 1
+
+
+class SignalDataModule(L.LightningDataModule):
+    """The signals of one run, from any source.
+
+    Every draw has a generator of its own. The fixed training set, the validation signals and their noise are the same for every
+    member; the order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
+
+    Args:
+        signals: Where signals come from.
+        noise: The noise added to them.
+        batch_size: Signals in an optimiser step, over all processes together. A last, smaller batch of an epoch is left out.
+        seed: Seed of the first member.
+        num_seeds: Number of members.
+        data_seed: Key of the noise in validation signals.
+        fresh: Whether every batch has new signals instead of those of a fixed set.
+        steps_per_execution: Optimiser steps in a chunk.
+    """
+
+    def __init__(
+        self,
+        signals: SignalSource,
+        noise: Noise,
+        batch_size: int,
+        seed: int = 0,
+        num_seeds: int = 1,
+        data_seed: int = 0,
+        fresh: bool = False,
+        steps_per_execution: int = 20,
+    ) -> None:
+        super().__init__()
+        self.signals = signals
+        self.noise = noise
+        self.batch_size = batch_size
+        self.seeds = range(seed, seed + num_seeds)
+        self.data_seed = data_seed
+        self.fresh = fresh
+        self.steps_per_execution = steps_per_execution
+        self.steps_per_epoch = signals.train_size // batch_size
+        self.evaluation_batch = max(64, _EVALUATION_ROWS // num_seeds)
+
+    @property
+    def device(self) -> torch.device:
+        """Where signals are made: the device of this process."""
+        return self.trainer.strategy.root_device if self.trainer else torch.device("cpu")
+
+    @property
+    def rank(self) -> int:
+        """Which of the processes that share a batch this is."""
+        return self.trainer.global_rank if self.trainer else 0
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a batch."""
+        return self.trainer.world_size if self.trainer else 1
+
+    @property
+    def times(self) -> Float[Tensor, " time"]:
+        """The time grid of the signals."""
+        return self.signals.times(self.device)
+
+    def train_dataloader(self) -> "TrainingChunks":
+        return TrainingChunks(self)
+
+    def val_dataloader(self) -> "EvaluationBatches":
+        """Validation signals, clean and at every noise level, and the noisy copies of the test signal."""
+        clean = self.signals.validation_set(self.device).evaluate(self.times)
+        batches = list(self._split("val/mse", 0.0, clean, clean))
+        for std in self.noise.eval_std:
+            noisy = add_noise(clean, std, self._generator("validation noise", std))
+            batches += self._split(f"val/mse_noise_{std}", std, noisy, clean)
+        tests = (self.noisy_test_signal(std) for std in self.noise.eval_std)
+        return EvaluationBatches(batches, [batch for batch in tests if batch is not None])
+
+    def test_dataloader(self) -> "EvaluationBatches":
+        """The batches of the validation, and all training signals."""
+        training = (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
+        return EvaluationBatches(training, self.val_dataloader())
+
+    def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
+        """The clean training set, a part at a time; if batches are fresh, as many signals of the same kind."""
+        for part in self.signals.training_set(self.device).split(8192):
+            yield part.evaluate(self.times)
+
+    def noisy_test_signal(self, std: float) -> EvaluationBatch | None:
+        """Noisy copies of the test signal, `sin(r t) + std · p` in the paper (4.4); None if the source has none."""
+        clean = self.signals.test_signal(self.device)
+        if clean is None:
+            return None
+        copies = clean.repeat(self.noise.copies, 1)
+        noisy = add_noise(copies, std, self._generator("sine noise", std))
+        return EvaluationBatch(f"sine/mse_noise_{std}", f"sine/mean_mse_noise_{std}", std, noisy, copies)
+
+    def with_training_noise(self, targets: Signals, epoch: int, step: int) -> Signals:
+        """The inputs of one step: its signals with the training noise."""
+        if self.noise.train_std == 0:
+            return targets
+        inputs = targets.clone()
+        length = self.signals.signal_length
+        for seed, batch in zip(self.seeds, inputs, strict=True):
+            key = generator(self.device, seed, "training noise", epoch, step)
+            # drawn for the whole batch, so that it does not depend on how many processes share it
+            noise = torch.randn(length, self.batch_size, generator=key, device=self.device)
+            batch.add_(noise[:, self.rank :: self.processes].mT, alpha=self.noise.train_std)
+        return inputs
+
+    def _split(
+        self, metric: str, noise: float, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
+    ) -> Iterator[EvaluationBatch]:
+        for pair in zip(inputs.split(self.evaluation_batch), targets.split(self.evaluation_batch), strict=True):
+            yield EvaluationBatch(metric, None, noise, *pair)
+
+    def _generator(self, *purpose: str | float) -> torch.Generator:
+        return generator(self.device, self.data_seed, *purpose)
+
+
+class EvaluationBatches:
+    """Evaluation batches one after another, as one loader: Lightning would take a list for several loaders."""
+
+    def __init__(self, *parts: Iterable[EvaluationBatch]) -> None:
+        self._parts = parts
+
+    def __iter__(self) -> Iterator[EvaluationBatch]:
+        return chain.from_iterable(self._parts)
+
+
+class TrainingChunks:
+    """The training batches of one epoch, as chunks; a function of the settings and the epoch alone.
+
+    With several processes each takes its own rows of every batch, so that they share the work and never a signal.
+    """
+
+    def __init__(self, datamodule: SignalDataModule) -> None:
+        self._source = datamodule
+
+    def __len__(self) -> int:
+        return -(-self._source.steps_per_epoch // self._source.steps_per_execution)
+
+    def __iter__(self) -> Iterator[TrainingChunk]:
+        source = self._source
+        epoch = source.trainer.current_epoch if source.trainer else 0
+        signals, index = self._epoch(epoch)
+        index = index[:, :, source.rank :: source.processes]
+        for first, part in zip(range(0, len(index), source.steps_per_execution), index.split(source.steps_per_execution), strict=True):
+            yield TrainingChunk(source, signals.take(part), epoch, first)
+
+    def _epoch(self, epoch: int) -> tuple[SignalSet, Any]:
+        """The signals of an epoch, and which of them each step takes: `[step, member, batch]`."""
+        source = self._source
+        device, shape = source.device, (len(source.seeds), source.steps_per_epoch, source.batch_size)
+        count = source.steps_per_epoch * source.batch_size
+        if source.fresh:
+            keys = [generator(device, seed, "fresh signals", epoch) for seed in source.seeds]
+            return source.signals.fresh(keys, count), torch.arange(len(keys) * count, device=device).view(shape).transpose(0, 1)
+        keys = [generator(device, seed, "batch order", epoch) for seed in source.seeds]
+        orders = [torch.randperm(source.signals.train_size, generator=key, device=device)[:count] for key in keys]
+        return source.signals.training_set(device), torch.stack(orders).view(shape).transpose(0, 1)
+
+
+def datamodule_of(trainer: L.Trainer) -> SignalDataModule:
+    """The data module of a trainer, for callbacks."""
+    datamodule: SignalDataModule = trainer.datamodule  # type: ignore[attr-defined]
+    return datamodule

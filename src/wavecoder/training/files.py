@@ -1,0 +1,61 @@
+"""Files in a run's folder, each written completely or not at all. NumPy is imported late: the command line imports this too."""
+
+import io
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from secrets import token_hex
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+    from numpy import ndarray
+
+ARRAYS = "reconstructions.npz"
+
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that at any moment either all of it is there or the file that was there before.
+
+    The content goes to a temporary file beside it, which is then renamed.
+    """
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
+    try:
+        with temporary.open("xb") as file:
+            file.write(content.encode() if isinstance(content, str) else content)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
+    """Write NumPy arrays as `reconstructions.npz` into a run's folder."""
+    import numpy as np
+
+    content = io.BytesIO()
+    np.savez_compressed(content, **arrays)
+    write_atomically(folder / ARRAYS, content.getvalue())
+
+
+def read_arrays(folder: Path) -> "dict[str, ndarray] | None":
+    """The arrays that `write_arrays` wrote into a run's folder; None if there are none."""
+    import numpy as np
+
+    file = folder / ARRAYS
+    if not file.exists():
+        return None
+    with np.load(file) as content:
+        return dict(content)
+
+
+def write_figure(folder: Path, name: str, figure: "Figure") -> None:
+    """Write a figure as PNG, for the screen, and as SVG, for printing."""
+    folder.mkdir(parents=True, exist_ok=True)
+    kinds: dict[str, dict[str, Any]] = {"png": {"dpi": 120}, "svg": {"metadata": {"Date": None}}}
+    for kind, options in kinds.items():
+        content = io.BytesIO()
+        figure.savefig(content, format=kind, **options)
+        write_atomically(folder / f"{name}.{kind}", content.getvalue())

@@ -1,0 +1,69 @@
+"""Training one configuration: from its objects to what was measured."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+
+from wavecoder.training.callbacks.references import find_references
+from wavecoder.training.callbacks.subspace import LinearSubspace
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.module import AutoencoderModule
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a training gave.
+
+    Attributes:
+        errors: Every metric, for each seed.
+        references: The errors of the references, by name and metric.
+        subspace: The distances of a linear autoencoder to the SVD's subspace while it trained, if they were measured.
+        seconds: Duration of the training, in seconds.
+        steps: Optimiser steps in all.
+        resumed_at_step: The step at which it resumed from a checkpoint, or 0.
+    """
+
+    errors: dict[str, list[float]]
+    references: dict[str, dict[str, float]]
+    subspace: dict[str, Any]
+    seconds: float
+    steps: int
+    resumed_at_step: int
+
+
+def fit(
+    trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataModule, checkpoint: Path | None = None
+) -> Outcome:
+    """Train, then measure on the validation and the training signals.
+
+    Args:
+        trainer: Trains.
+        module: What is trained.
+        datamodule: What it is trained and measured on.
+        checkpoint: Where to resume, a `last.ckpt` of the same configuration; None starts from the beginning.
+    """
+    started = time.perf_counter()
+    trainer.fit(module, datamodule, ckpt_path=checkpoint)
+    seconds = time.perf_counter() - started
+    steps = trainer.global_step
+    trainer.test(module, datamodule, verbose=False)
+
+    errors = {metric: values.tolist() for metric, values in module.meter.compute().items()}
+    references = find_references(trainer)
+    if references is not None:
+        errors |= {metric: ratio.tolist() for metric, ratio in references.ratios(module).items()}
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    subspace = next((callback for callback in callbacks if isinstance(callback, LinearSubspace)), None)
+    if subspace is not None:
+        errors |= subspace.latest
+    return Outcome(
+        errors,
+        references.errors if references is not None else {},
+        {"steps": subspace.steps} | subspace.history if subspace is not None else {},
+        seconds,
+        steps,
+        module.first_step,
+    )

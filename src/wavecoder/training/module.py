@@ -1,0 +1,132 @@
+"""The LightningModule: an ensemble of autoencoders, trained by an engine and measured on evaluation batches."""
+
+from collections.abc import Callable
+
+import lightning as L
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from wavecoder.engine import Chunk, Engine, Problem
+from wavecoder.engine.base import updates_elementwise
+from wavecoder.ensemble import flatten_parameters, trained_parameters
+from wavecoder.metrics import ErrorMeter, EvaluationBatch
+
+
+class AutoencoderModule(L.LightningModule):
+    """Trains and measures an ensemble of autoencoders.
+
+    Each member has the gradient of its own loss alone, and with several members the optimiser must work element by element (SGD,
+    Adam and their kin do), so no member depends on another. Such optimisers are given all parameters as one tensor.
+
+    Optimisation is manual in Lightning's sense: one training step hands a chunk of optimiser steps to the engine, and Lightning's
+    hooks run once for all of them. `global_step` still counts optimiser steps.
+
+    Args:
+        problem: What is trained and how.
+        engine: The engine, from `wavecoder.engine.choose`.
+        make_optimizer: Makes the optimiser from a list of parameters.
+        make_scheduler: Makes the schedule of the learning rate, stepped after every optimiser step; None keeps the rate.
+        label: What the network is called in figures.
+
+    Attributes:
+        ensemble: The networks.
+        meter: The errors of the latest evaluation.
+        losses: The training losses of the epoch so far, one entry for each chunk.
+        first_step: The optimiser step at which this process began: above 0 if it resumed from a checkpoint.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        engine: type[Engine],
+        make_optimizer: Callable[..., Optimizer],
+        make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+        label: str = "",
+    ) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.ensemble = problem.ensemble
+        self.problem = problem
+        self.engine_class = engine
+        self.make_optimizer = make_optimizer
+        self.make_scheduler = make_scheduler
+        self.label = label
+        self.meter = ErrorMeter()
+        self.losses: list[Float[Tensor, "step member"]] = []
+        self.first_step = 0
+
+    def forward(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals."""
+        return self.ensemble(signals)
+
+    def configure_optimizers(self) -> Optimizer | tuple[list[Optimizer], list[LRScheduler]]:
+        """Make the optimiser and its schedule. Lightning calls this when the ensemble is on its device.
+
+        Raises:
+            ValueError: The optimiser does not work element by element, and there are several members.
+        """
+        self.flat = flatten_parameters(self.ensemble)
+        parameters: list[nn.Parameter] = [self.flat]
+        if not updates_elementwise(self.make_optimizer):
+            if self.ensemble.num_members > 1:
+                raise ValueError("the optimiser does not work element by element, so it would tie the seeds together; num_seeds=1")
+            parameters = trained_parameters(self.ensemble)
+        optimizer = self.make_optimizer(parameters)
+        if self.make_scheduler is None:
+            return optimizer
+        return [optimizer], [self.make_scheduler(optimizer)]
+
+    def on_train_start(self) -> None:
+        self.first_step = self.global_step
+        optimizer = self.optimizers(use_pl_optimizer=False)
+        scheduler = self.lr_schedulers()
+        assert isinstance(optimizer, Optimizer)
+        assert not isinstance(scheduler, list)
+        self.engine = self.engine_class(self.problem, self.flat, optimizer, scheduler, self._average)
+
+    def _average(self, values: Tensor) -> Tensor:
+        """Average a tensor over the processes, in place."""
+        return self.trainer.strategy.reduce(values, reduce_op="mean")
+
+    def on_validation_model_zero_grad(self) -> None:
+        """Keep the gradients, which Lightning would release before a validation: the engine writes into them."""
+
+    def training_step(self, chunk: Chunk, batch_idx: int) -> None:
+        losses = self.engine.execute(chunk)
+        self.losses.append(losses)
+        # Lightning counts calls of its own wrapper of the optimiser, which the engine does not use
+        progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
+        for count in (progress.total, progress.current):
+            count.ready += len(losses)
+            count.completed += len(losses)
+
+    def on_train_epoch_end(self) -> None:
+        """Log the training loss of the epoch's chunks: the host reads them once an epoch, not once a step."""
+        step = self.global_step - sum(len(losses) for losses in self.losses)
+        for chunk in self.losses:
+            losses = self._average(chunk)
+            step += len(losses)
+            if self.logger is not None:
+                self.logger.log_metrics({"train/loss": losses.mean().item()}, step)
+        self.losses.clear()
+
+    def on_validation_epoch_start(self) -> None:
+        self.meter = ErrorMeter()
+
+    def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        self.meter.update(batch, self(batch.inputs))
+
+    def on_validation_epoch_end(self) -> None:
+        means = {metric: errors.mean() for metric, errors in self.meter.compute().items()}
+        # float32 because Lightning keeps what it logs in its default type; results.json has the exact numbers
+        self.log_dict({metric: mean.float() for metric, mean in means.items()}, logger=False, sync_dist=True)
+        if self.logger is not None:
+            self.logger.log_metrics({metric: mean.item() for metric, mean in means.items()}, self.global_step)
+
+    # The test at the end of a run measures as the validation does, with the training signals added (see the data module).
+    on_test_epoch_start = on_validation_epoch_start
+    test_step = validation_step
+    on_test_epoch_end = on_validation_epoch_end
