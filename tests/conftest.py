@@ -1,4 +1,4 @@
-"""What several test files share: running the doors as a user does, and small settings."""
+"""What several test files share: running the scripts as a user does, and small data modules, problems and modules."""
 
 import json
 import os
@@ -14,34 +14,46 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from torch import nn
+from torch.optim import Optimizer
 
-from wavecoder import native
-from wavecoder.settings import DataSettings, NoiseSettings
+from wavecoder.engine import Problem, choose
+from wavecoder.engine.compiled import instruction_set, library
+from wavecoder.ensemble import Ensemble
+from wavecoder.networks import DeepAutoencoder
+from wavecoder.signals import SinusoidSource
+from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.module import AutoencoderModule
 
 ROOT = Path(__file__).parents[1]
 
 torch.set_num_threads(1)  # the tests run side by side on few cores
 
 
-def data_settings(**changes: object) -> DataSettings:
-    values: dict[str, object] = {
-        "seed": 0,
-        "train_size": 640,
-        "val_size": 200,
-        "batch_size": 16,
-        "fresh": False,
-        "families": ["sin", "cos", "sin+cos", "sin-cos", "sin*cos"],
-        "sigma": 2.25,
-        "samples": 100,
-        "step": 0.1,
-        "test_frequency": 1.0,
-        "steps_per_chunk": 7,
-    }
-    return DataSettings(**(values | changes))  # type: ignore[arg-type]
+def data_module(num_seeds: int = 1, seed: int = 0, noise: Noise = Noise(), **changes: Any) -> SignalDataModule:
+    """A small data module of the paper's signals; `changes` are arguments of the data module or of its source."""
+    of_module = {"batch_size": 16, "steps_per_execution": 7, "fresh": False}
+    of_source: dict[str, Any] = {"train_size": 640, "val_size": 200}
+    for key, value in changes.items():
+        (of_module if key in of_module else of_source)[key] = value
+    return SignalDataModule(SinusoidSource(**of_source), noise, seed=seed, num_seeds=num_seeds, **of_module)
 
 
-def noise_settings(levels: list[float] | None = None, train: float = 0.0) -> NoiseSettings:
-    return NoiseSettings(levels=[0.1, 1.0] if levels is None else levels, copies=10, train=train)
+def problem(ensemble: Ensemble, loss: nn.Module | None = None, **conditions: Any) -> Problem:
+    """What is trained in a test: an ensemble, by squared error and on the CPU unless told otherwise."""
+    return Problem(ensemble, loss or nn.MSELoss(), **({"device": torch.device("cpu")} | conditions))
+
+
+def autoencoder_module(
+    network: Callable[[], nn.Module] = lambda: DeepAutoencoder(100, 5, nn.Tanh),
+    num_seeds: int = 1,
+    engine: str = "auto",
+    make_optimizer: Callable[..., Optimizer] = partial(torch.optim.Adam, fused=True),
+    seed: int = 0,
+) -> AutoencoderModule:
+    """A module of an ensemble, trained by the engine of that name."""
+    described = problem(Ensemble(network, range(seed, seed + num_seeds)), seed=seed)
+    return AutoencoderModule(described, choose(described, engine).engine, make_optimizer)
 
 
 def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
@@ -60,25 +72,23 @@ def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
     return L.Trainer(**(quiet | arguments))  # type: ignore[arg-type]
 
 
-@pytest.fixture(params=["compiled", "PyTorch"])
-def training_step(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Has a test run twice: with the compiled training step, and as where none was compiled."""
-    if request.param == "PyTorch":
-        monkeypatch.setattr(native, "library", lambda: None)
-    elif native.library() is None:
-        pytest.skip(f"nothing was compiled for {native.instruction_set()}")
+@pytest.fixture(params=["compiled", "pytorch"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Runs a test twice, with the compiled engine and with the PyTorch engine."""
+    if request.param == "compiled" and library() is None:
+        pytest.skip(f"nothing was compiled for {instruction_set()}")
     return str(request.param)
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def run_door(
-    door: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
+def run_script(
+    script: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
-    """Run `python src/DOOR ARGUMENTS` in a folder and return what it printed and its exit status."""
+    """Run `python src/SCRIPT ARGUMENTS` in a folder and return what it printed and its exit status."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "src" / door), *arguments],
+        [sys.executable, str(ROOT / "src" / script), *arguments],
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         capture_output=True,
@@ -91,15 +101,15 @@ def run_door(
 @pytest.fixture
 def run_train(tmp_path: Path) -> Run:
     """Runs `python src/train.py ARGUMENTS` in an empty folder."""
-    return partial(run_door, "train.py", tmp_path)
+    return partial(run_script, "train.py", tmp_path)
 
 
-JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "replicas=2")
+JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "num_seeds=2")
 """A run of six epochs of ten steps, in a second or two."""
 
 
 def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start the training door in a process group of its own, so that all it starts can be killed with it."""
+    """Start `python src/train.py` in a process group of its own, so that all it starts can be killed with it."""
     command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
     threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
     return subprocess.Popen(command, cwd=folder, env=threads, stdout=subprocess.DEVNULL, start_new_session=True)

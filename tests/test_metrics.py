@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from wavecoder.errors import ErrorMeter, EvaluationBatch
+from wavecoder.metrics import ErrorMeter, EvaluationBatch
 
 
 def test_errors_are_means_over_all_signals_of_unequal_batches() -> None:

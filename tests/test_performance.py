@@ -18,10 +18,10 @@ from torch.utils._pytree import tree_leaves
 from wavecoder import commandline, datamodule
 from wavecoder.autoencoder import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.backpropagation import backpropagation, flatten_gradients, flatten_parameters
-from wavecoder.datamodule import SinusoidDataModule, TrainingChunk
-from wavecoder.errors import EvaluationBatch
-from wavecoder.module import AutoencoderModule
-from wavecoder.signals import Waves
+from wavecoder.training.data import SignalDataModule, TrainingChunk
+from wavecoder.metrics import EvaluationBatch
+from wavecoder.training.module import AutoencoderModule
+from wavecoder.signals import Sinusoids
 
 aten = torch.ops.aten
 
@@ -52,7 +52,7 @@ class CountHooks(Profiler):
 
 def fit(folder: Path, replicas: int, steps: int) -> tuple[Counter[str], int]:
     """Operators dispatched and hooks entered in a fit of so many optimiser steps in chunks of 10, without validation."""
-    source = SinusoidDataModule(data_settings(train_size=16 * steps, steps_per_chunk=10), noise_settings(), 0, replicas)
+    source = SignalDataModule(data_settings(train_size=16 * steps, steps_per_chunk=10), noise_settings(), 0, replicas)
     network = DeepAutoencoder(100, 5, source.seeds, "tanh")
     module = AutoencoderModule(network, "mse", partial(torch.optim.Adam, fused=True))
     hooks = CountHooks()
@@ -114,7 +114,7 @@ def test_steps_stay_on_the_device(monkeypatch: pytest.MonkeyPatch, activation: s
     stepped = []
     strategy = SimpleNamespace(root_device=meta, reduce=lambda tensor, reduce_op: tensor)
     trainer = SimpleNamespace(world_size=1, global_rank=0, current_epoch=0, strategy=strategy)
-    source = SinusoidDataModule(data_settings(), noise_settings(train=train_noise), 0, 3)
+    source = SignalDataModule(data_settings(), noise_settings(train=train_noise), 0, 3)
     source.trainer = trainer  # type: ignore[assignment]
     slope = 0.1 if activation in ("leaky_relu", "prelu") else None
     stack = DeepAutoencoder(100, 5, range(3), activation, slope) if activation else TiedLinearAutoencoder(100, 5, range(3))
@@ -131,7 +131,7 @@ def test_steps_stay_on_the_device(monkeypatch: pytest.MonkeyPatch, activation: s
         made_for.append(device)  # there are no generators on the meta device; randn takes None there
 
     monkeypatch.setattr(datamodule, "generator", no_generator)
-    waves = Waves(*(torch.empty(4, 3, 16, device=meta) for _ in range(3)))
+    waves = Sinusoids(*(torch.empty(4, 3, 16, device=meta) for _ in range(3)))
     signals = torch.empty(8, 100, device=meta)
     with NothingOnTheHost():
         module.training_step(TrainingChunk(source, waves, 0, 0), 0)

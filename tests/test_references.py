@@ -53,7 +53,7 @@ def test_errors_on_fresh_signals_are_the_closed_form(
 @pytest.mark.parametrize("rank", [1, 5, 10])
 def test_svd_projector_equals_numpys(training: Tensor, moments: Moments, rank: int) -> None:
     left = np.linalg.svd(training.double().numpy().T, full_matrices=False)[0][:, :rank]
-    basis = fitted(SVD, rank, moments).basis.numpy()
+    basis = fitted(SVD, rank, moments).basis_.numpy()
     np.testing.assert_allclose(basis @ basis.T, left @ left.T, atol=1e-6)
 
 

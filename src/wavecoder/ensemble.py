@@ -156,9 +156,8 @@ def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> 
     A network may say itself what it is trained on, as a variational autoencoder does, by a method
     `training_loss(inputs, targets, loss)`.
     """
-    if hasattr(network, "training_loss"):
-        return network.training_loss(inputs, targets, loss)
-    return loss(network(inputs), targets)
+    own: Any = getattr(network, "training_loss", None)
+    return loss(network(inputs), targets) if own is None else own(inputs, targets, loss)
 
 
 def check_network(

@@ -76,8 +76,8 @@ def _fully_connected(sizes: Sequence[int], activation: Callable[[], nn.Module], 
 class TiedLinearAutoencoder(nn.Module):
     """Linear autoencoder with one matrix for both directions, `z = W x`, `x' = Wᵀ z` (paper 2).
 
-    At the optimum the rows of W span the first left singular vectors of the training signals (Bourlard & Kamp 1988; Baldi & Hornik
-    1989).
+    At the optimum the rows of W span the first left singular vectors of the training signals (Bourlard & Kamp 1988; Baldi &
+    Hornik 1989).
 
     Args:
         signal_length: Number of values in a signal.

@@ -5,7 +5,7 @@ After P. J. O. Câmara, "Autoencoders" (2024), sections 4.1, 4.2 and 4.4. The pa
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, Self
+from typing import NamedTuple, Protocol, Self, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -17,6 +17,7 @@ from wavecoder.rng import generator
 Device = torch.device | str
 
 
+@runtime_checkable
 class SignalSet(Protocol):
     """Many signals, not necessarily in memory as rows: what a source of signals gives."""
 
@@ -151,6 +152,7 @@ class Prior(NamedTuple):
     sigma: float
 
 
+@runtime_checkable
 class SignalSource(Protocol):
     """Where the signals of a run come from. Everything it gives is a function of its own arguments alone.
 

@@ -61,13 +61,17 @@ def linear_distances(ensemble: Ensemble, moments: Moments, rank: int) -> dict[st
 
     best = (PCA(rank) if offset.any() else SVD(rank)).fit(moments)
     identity = torch.eye(len(moments.mean), dtype=torch.float64, device=offset.device)
-    smallest = _error(identity - best.basis_ @ best.basis_.T, best.centre_ - best.basis_ @ (best.basis_.T @ best.centre_), moments)
+    smallest = _error(
+        identity - best.basis_ @ best.basis_.T, best.centre_ - best.basis_ @ (best.basis_.T @ best.centre_), moments
+    )
     distances = []
     for e, d, c in zip(encoder, decoder, offset, strict=True):
         excess = _error(identity - d @ e, c, moments) / smallest - 1
         angle = principal_angles(d, best.basis_)[-1].rad2deg()
         directions = torch.linalg.svd(d, full_matrices=False).U
-        each = torch.stack([principal_angles(a[:, None], b[:, None])[0] for a, b in zip(directions.T, best.basis_.T, strict=True)])
+        each = torch.stack(
+            [principal_angles(a[:, None], b[:, None])[0] for a, b in zip(directions.T, best.basis_.T, strict=True)]
+        )
         gram_error = (e @ e.T - identity[:rank, :rank]).abs().max()
         distances.append(torch.stack([excess, angle, each.max().rad2deg(), gram_error]))
     return dict(zip(LABELS, torch.stack(distances, dim=1), strict=True))

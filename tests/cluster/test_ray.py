@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import JOB, completed, kill, metrics, records, run_door, start
+from conftest import JOB, completed, kill, metrics, records, run_script, start
 
 pytestmark = pytest.mark.slow
 
@@ -72,7 +72,7 @@ def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict
     address, environment = ray
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert run_door("train.py", whole, *JOBS).returncode == 0
+    assert run_script("train.py", whole, *JOBS).returncode == 0
 
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
     on_ray = (*JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
@@ -89,7 +89,7 @@ def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict
         time.sleep(0.05)
     kill(process)
     before = {name: (sweep / name / "results.json").stat().st_mtime_ns for name in completed(sweep)}
-    again = run_door("train.py", tmp_path, *on_ray, environment=environment)
+    again = run_script("train.py", tmp_path, *on_ray, environment=environment)
     assert again.returncode == 0, again.stderr
     assert {name: (sweep / name / "results.json").stat().st_mtime_ns for name in before} == before
     assert metrics(sweep) == metrics(whole / "outputs" / "sweeps" / "mine")

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import JOB, ROOT, completed, kill, metrics, records, run_door, start
+from conftest import JOB, ROOT, completed, kill, metrics, records, run_script, start
 from slurm_cluster import Slurm, why_not
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
@@ -31,7 +31,7 @@ def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
 def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """The metrics of the same jobs without Slurm."""
     folder = tmp_path_factory.mktemp("undisturbed")
-    assert run_door("train.py", folder, *JOBS, "sweep=mine", "hydra/launcher=joblib").returncode == 0
+    assert run_script("train.py", folder, *JOBS, "sweep=mine", "hydra/launcher=joblib").returncode == 0
     return metrics(folder / "outputs" / "sweeps" / "mine")
 
 
@@ -64,7 +64,7 @@ def test_what_a_lost_job_and_a_lost_node_leave_is_done_by_the_same_command(
     slurm.start_node("n2")
     before = stamps(sweep, completed(sweep))
     assert 1 <= len(before) < 4
-    again = run_door("train.py", tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    again = run_script("train.py", tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert stamps(sweep, list(before)) == before
     assert metrics(sweep) == undisturbed
@@ -138,13 +138,13 @@ def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:
 
 
 def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp_path: Path) -> None:
-    assert run_door("train.py", tmp_path, *JOB, "data.batch_size=32", "hydra.run.dir=alone").returncode == 0
+    assert run_script("train.py", tmp_path, *JOB, "data.batch_size=32", "hydra.run.dir=alone").returncode == 0
     over_two_nodes(slurm, tmp_path)
     (file,) = (tmp_path / "outputs").glob("runs/slurm/*/results.json")
     together, alone = json.loads(file.read_text()), json.loads((tmp_path / "alone" / "results.json").read_text())
     assert together["timing"]["steps"] == alone["timing"]["steps"]
     for metric, summary in alone["metrics"].items():
-        assert together["metrics"][metric]["per_replica"] == pytest.approx(summary["per_replica"], rel=1e-4)
+        assert together["metrics"][metric]["per_seed"] == pytest.approx(summary["per_seed"], rel=1e-4)
 
 
 def test_nodes_agree_on_where_a_run_begins(slurm: Slurm, tmp_path: Path) -> None:

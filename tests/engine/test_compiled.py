@@ -61,7 +61,7 @@ def test_every_activation_and_loss(activation: str, loss: str) -> None:
 # the fixture is the same for all examples
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    replicas=st.integers(1, 4),
+    num_seeds=st.integers(1, 4),
     batch=st.integers(1, 70),
     samples=st.integers(2, 40),
     widths=st.lists(st.integers(1, 40), max_size=3),

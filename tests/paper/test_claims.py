@@ -8,7 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavecoder import results
+from wavecoder.runs import results
 from wavecoder.claims import ACTIVATIONS, PaperRuns, Verdict, bootstrap, judge, judge_all
 
 SEEDS = 20
@@ -47,7 +47,7 @@ class World:
             "latent_dim": latent,
             "model": model,
             "bias": bias,
-            "metrics": {metric: {"per_replica": [value] * SEEDS} for metric, value in errors.items()},
+            "metrics": {metric: {"per_seed": [value] * SEEDS} for metric, value in errors.items()},
             "references": {"svd": {metric: errors[metric] for metric in errors if metric.startswith("sine")}},
         }
         # the SVD's, PCA's and the autoencoder's curves, as shares of the sine
@@ -56,7 +56,7 @@ class World:
         self.curves[name] = {"sine": SINE, "autoencoder_0.1": np.tile(SINE * own, (SEEDS, 10, 1)), **copies}
 
     def set(self, name: str, metric: str, value: float | None, seeds: int = SEEDS) -> None:
-        self.jobs[name]["metrics"][metric]["per_replica"][:seeds] = [value] * seeds
+        self.jobs[name]["metrics"][metric]["per_seed"][:seeds] = [value] * seeds
 
     def judge(self) -> dict[str, Verdict]:
         for name, job in self.jobs.items():

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, run_door
+from conftest import ROOT, run_script
 
 from wavecoder.report import number
 
@@ -27,9 +27,9 @@ def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("report")
     to = "hydra.sweep.dir=sweep"
     quick = ("-m", to, "debug=quick", "logger=none", "data.train_size=640")
-    assert run_door("train.py", folder, *quick, "activation=identity,tanh", "latent=1,5", "replicas=3").returncode == 0
-    assert run_door("train.py", folder, *quick, "experiment=theorem", "latent.dim=1,2", "replicas=3").returncode == 0
-    assert run_door("train.py", folder, *quick, "activation=relu", "optimizer.betas=[0.9,9]").returncode == 1
+    assert run_script("train.py", folder, *quick, "activation=identity,tanh", "latent=1,5", "num_seeds=3").returncode == 0
+    assert run_script("train.py", folder, *quick, "experiment=theorem", "latent.dim=1,2", "num_seeds=3").returncode == 0
+    assert run_script("train.py", folder, *quick, "activation=relu", "optimizer.betas=[0.9,9]").returncode == 1
     (folder / "sweep" / "activation=gelu,latent=5" / ".hydra").mkdir(parents=True)
     done = report(folder / "sweep")
     assert (done.returncode, done.stderr) == (0, "")
@@ -97,7 +97,7 @@ def test_nothing_in_any_table_is_better_than_bayes(sweep: Path) -> None:
         for metric, floor in record.get("references", {}).get("bayes", {}).items():
             if metric.startswith("val/"):  # on one sine, unlike on average over new signals, luck may be better
                 others = [errors[metric] for name, errors in record["references"].items() if name != "bayes"]
-                assert floor < min(*others, *record["metrics"][metric]["per_replica"])
+                assert floor < min(*others, *record["metrics"][metric]["per_seed"])
 
 
 def test_gaps_are_named(sweep: Path) -> None:
@@ -137,7 +137,7 @@ def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
 
 def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
     quick = ("-m", "hydra.sweep.dir=sweep", "debug=quick", "logger=none", "experiment=rate", "optimizer.lr=1e-2,1e-3,1e-4")
-    assert run_door("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
+    assert run_script("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
     for file in (tmp_path / "sweep").glob("*/.hydra/config.yaml"):  # as experiment=overfitting has it
         epochs = "max_epochs: ${epochs:40,${data.train_size},${data.batch_size}}"
         file.write_text(file.read_text().replace("max_epochs: 2", epochs))

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from rich.console import Console
 
-from wavecoder import results
+from wavecoder.runs import results
 
 
 def record(val: list[float], status: str = "completed") -> dict[str, Any]:
@@ -20,7 +20,7 @@ def record(val: list[float], status: str = "completed") -> dict[str, Any]:
         "activation": "tanh",
         "latent_dim": 5,
         "seed": 0,
-        "replicas": len(val),
+        "num_seeds": len(val),
         "metrics": {
             "val/mse": results.summarise(val),
             "val/mse/over_svd": results.summarise([value / 0.3 for value in val]),
@@ -39,19 +39,19 @@ def text_of(table: Any) -> str:
 @given(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=20))
 def test_summary_statistics_equal_numpys(values: list[float]) -> None:
     summary = results.summarise(values)
-    assert summary["per_replica"] == values
+    assert summary["per_seed"] == values
     expected = [np.mean(values), np.std(values, ddof=1), np.min(values), np.max(values), np.median(values)]
     np.testing.assert_allclose([summary[key] for key in ("mean", "std", "min", "max", "median")], expected, rtol=1e-9, atol=1e-12)
 
 
 def test_one_replica_has_no_spread() -> None:
-    assert results.summarise([0.5]) == {"mean": 0.5, "std": 0.0, "min": 0.5, "max": 0.5, "median": 0.5, "per_replica": [0.5]}
+    assert results.summarise([0.5]) == {"mean": 0.5, "std": 0.0, "min": 0.5, "max": 0.5, "median": 0.5, "per_seed": [0.5]}
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_diverged_replica_leaves_no_statistics(tmp_path: Path, bad: float) -> None:
     diverged = record([0.1, bad])
-    assert diverged["metrics"]["val/mse"]["per_replica"] == [0.1, None]
+    assert diverged["metrics"]["val/mse"]["per_seed"] == [0.1, None]
     assert diverged["metrics"]["val/mse"]["mean"] is None
     results.write_results(tmp_path, diverged)
     json.loads((tmp_path / "results.json").read_text(), parse_constant=lambda name: pytest.fail(f"{name} is not JSON"))

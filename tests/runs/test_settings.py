@@ -6,7 +6,7 @@ from conftest import ROOT
 from hydra import compose, initialize_config_dir
 
 from wavecoder import autoencoder, backpropagation, commandline, settings, signals
-from wavecoder.settings import SettingError, from_config
+from wavecoder.runs.settings import SettingError, from_config
 
 CONF = ROOT / "conf"
 
@@ -44,17 +44,17 @@ def test_every_key_has_a_comment(file: Path) -> None:
     [
         (["latent.dim=0"], r"latent\.dim=0: must be at least 1"),
         (["latent.dim=100"], r"latent\.dim=100: must be below data\.samples=100"),
-        (["latent.dim=40", "data.samples=40"], r"latent\.dim=40: must be below data\.samples=40"),
-        (["noise.levels=[0.1,-1]"], r"noise\.levels=\[0\.1, -1\.0\]: must be numbers above 0"),
-        (["noise.levels=[1,1]"], r"noise\.levels"),
-        (["noise.train=-0.1"], r"noise\.train=-0\.1: must be 0 or more"),
+        (["latent.dim=40", "data.signal_length=40"], r"latent\.dim=40: must be below data\.samples=40"),
+        (["noise.eval_std=[0.1,-1]"], r"noise\.levels=\[0\.1, -1\.0\]: must be numbers above 0"),
+        (["noise.eval_std=[1,1]"], r"noise\.levels"),
+        (["noise.train_std=-0.1"], r"noise\.train=-0\.1: must be 0 or more"),
         (["noise.copies=0"], r"noise\.copies=0: must be at least 1"),
         (["data.batch_size=30000"], r"data\.batch_size=30000: must be at most data\.train_size=20000"),
         (["data.batch_size=0"], r"data\.batch_size=0: must be at least 1"),
         (["data.families=[]"], r"data\.families=\[\]: must be at least one of sin, cos"),
         (["data.families=[sin,saw]"], r"data\.families=saw: must be among sin, cos"),
         (["data.sigma=0"], r"data\.sigma=0\.0: must be above 0"),
-        (["data.step=inf"], r"data\.step=inf: must be above 0"),
+        (["data.dt=inf"], r"data\.step=inf: must be above 0"),
         (["data.seed=-1"], r"data\.seed=-1: must be at least 0"),
         (["trainer.max_epochs=0"], r"trainer\.max_epochs=0: must be a whole number, at least 1"),
         (["trainer.max_epochs=1.5"], r"trainer\.max_epochs=1\.5: must be a whole number"),
@@ -64,7 +64,7 @@ def test_every_key_has_a_comment(file: Path) -> None:
         (["+trainer.precision=bf16-mixed"], r"trainer\.precision=bf16-mixed: must be 32-true, or not set"),
         (["data.families=[sin,sin]"], r"data\.families=\['sin', 'sin'\]: must be different from one another"),
         (["model=linear_tied", "model.widths=[50]"], r"model\.widths=\[50\]: must be \[\] with model=linear_tied"),
-        (["replicas=0"], r"replicas=0: must be at least 1"),
+        (["num_seeds=0"], r"num_seeds=0: must be at least 1"),
         (["seed=-2"], r"seed=-2: must be 0 or more"),
         (["loss=mae"], r"loss=mae: must be one of mse, l1, huber"),
         (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be a number above 0"),
@@ -83,8 +83,8 @@ def test_values_out_of_their_limits_are_named(overrides: list[str], message: str
 
 
 def test_limits_themselves_are_allowed() -> None:
-    allowed = checked("latent.dim=99", "data.train_size=64", "noise=none", "replicas=1", "trainer=ddp_cpu", "data.val_size=1")
-    assert (allowed.latent.dim, allowed.noise.levels, allowed.trainer["devices"]) == (99, [], 2)
+    allowed = checked("latent.dim=99", "data.train_size=64", "noise=none", "num_seeds=1", "trainer=ddp_cpu", "data.val_size=1")
+    assert (allowed.latent.dim, allowed.noise.eval_std, allowed.trainer["devices"]) == (99, [], 2)
 
 
 @pytest.mark.parametrize("option", sorted(file.stem for file in (CONF / "experiment").glob("*.yaml")))

@@ -10,10 +10,10 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import JOB, Run, completed, kill, metrics, records, run_door, start, wait_for
+from conftest import JOB, Run, completed, kill, metrics, records, run_script, start, wait_for
 
-from wavecoder.results import write_results
-from wavecoder.sweeps import _tell_progress
+from wavecoder.runs.results import write_results
+from wavecoder.runs.sweep import _tell_progress
 
 
 def test_a_killed_run_goes_on_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
     assert table.count("2 values") == 2
     assert len((tmp_path / "outputs" / "sweeps" / "seeds" / "summary.csv").read_text().splitlines()) == 3
     every = [
-        record["metrics"]["val/mse"]["per_replica"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()
+        record["metrics"]["val/mse"]["per_seed"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()
     ]
     assert [len(values) for values in every] == [2, 2, 2, 2]
 
@@ -84,7 +84,7 @@ def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> None:
     jobs = ("-m", *JOB, "~callbacks.figures", "latent=1,5", "activation=relu,tanh,gelu,prelu,sigmoid,identity")
-    assert run_door("train.py", tmp_path, *jobs, "sweep=whole").returncode == 0
+    assert run_script("train.py", tmp_path, *jobs, "sweep=whole").returncode == 0
     source = random.Random(0)
     sweeps = tmp_path / "outputs" / "sweeps"
     for _ in range(5):
@@ -98,7 +98,7 @@ def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> No
         time.sleep(source.uniform(0, 1))
         kill(process)
         assert {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished} == stamps
-    done = run_door("train.py", tmp_path, *jobs, "sweep=killed")
+    done = run_script("train.py", tmp_path, *jobs, "sweep=killed")
     assert (done.returncode, done.stderr) == (0, "")
     assert len(metrics(sweeps / "whole")) == 12
     assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
@@ -132,7 +132,7 @@ def test_a_plugin_that_is_not_installed_is_one_line(tmp_path: Path, choice: str)
         "from importlib.machinery import PathFinder\nfind = PathFinder.find_spec\n"
         "PathFinder.find_spec = lambda name, *rest: None if name.startswith('hydra_plugins') else find(name, *rest)\n"
     )
-    done = run_door("train.py", tmp_path, "-m", choice, "latent=1,5", environment={"PYTHONPATH": str(tmp_path)})
+    done = run_script("train.py", tmp_path, "-m", choice, "latent=1,5", environment={"PYTHONPATH": str(tmp_path)})
     assert done.returncode == 2
     install = f"pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
     assert done.stderr == f"error: {choice}: is not installed; {install}\n"
@@ -142,7 +142,7 @@ def test_a_plugin_that_is_not_installed_is_one_line(tmp_path: Path, choice: str)
 def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "slurm.conf").touch()
     nowhere = {"SLURM_CONF": str(tmp_path / "slurm.conf")}
-    done = run_door("train.py", tmp_path, "-m", "hydra/launcher=slurm", "latent=1,5", environment=nowhere)
+    done = run_script("train.py", tmp_path, "-m", "hydra/launcher=slurm", "latent=1,5", environment=nowhere)
     assert done.returncode == 2
     assert re.fullmatch(r"error: hydra/launcher=slurm: no Slurm cluster answers here \(.+\)\n", done.stderr)
     assert [path.name for path in tmp_path.iterdir()] == ["slurm.conf"]

@@ -13,7 +13,7 @@ from conftest import Run, data_settings, noise_settings
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from wavecoder.datamodule import SinusoidDataModule
+from wavecoder.training.data import SignalDataModule
 from wavecoder.references import SVD, moments_of, principal_angles
 
 
@@ -39,7 +39,7 @@ METRICS = ["train/mse", "val/mse"] + [
 
 
 def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_path: Path) -> None:
-    done = run_train("debug=quick", "activation=prelu", "replicas=3", "seed=4")
+    done = run_train("debug=quick", "activation=prelu", "num_seeds=3", "seed=4")
     assert (done.returncode, done.stderr) == (0, "")
     run = only_run(tmp_path)
     assert "prelu autoencoder 100→50→25→10→5→10→25→50→100" in done.stdout
@@ -48,14 +48,14 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
         assert heading in done.stdout
 
     record = results_of(run)
-    described = {key: record[key] for key in ("status", "activation", "latent_dim", "seed", "replicas")}
-    assert described == {"status": "completed", "activation": "prelu", "latent_dim": 5, "seed": 4, "replicas": 3}
+    described = {key: record[key] for key in ("status", "activation", "latent_dim", "seed", "num_seeds")}
+    assert described == {"status": "completed", "activation": "prelu", "latent_dim": 5, "seed": 4, "num_seeds": 3}
     noisy = [metric for metric in METRICS if "noise" in metric]
     ratios = {f"{metric}/over_svd" for metric in METRICS} | {f"{metric}/over_bayes" for metric in noisy}
     assert set(record["metrics"]) == {*METRICS, *ratios}
     for summary in record["metrics"].values():
-        assert set(summary) == {"mean", "std", "min", "max", "median", "per_replica"}
-        assert len(summary["per_replica"]) == 3
+        assert set(summary) == {"mean", "std", "min", "max", "median", "per_seed"}
+        assert len(summary["per_seed"]) == 3
     measured = {name: set(errors) for name, errors in record["references"].items()}
     assert measured == {"svd": set(METRICS), "pca": set(METRICS), "wiener": set(noisy), "bayes": set(noisy)}
     ratio = record["metrics"]["val/mse"]["mean"] / record["references"]["svd"]["val/mse"]
@@ -74,10 +74,10 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     with np.load(run / "reconstructions.npz") as arrays:
         assert arrays["autoencoder_0.1"].shape == (3, 10, 100)
         error = np.square(arrays["autoencoder_1.0"] - arrays["sine"]).mean((1, 2))
-        assert error == pytest.approx(record["metrics"]["sine/mse_noise_1.0"]["per_replica"], rel=1e-4)
+        assert error == pytest.approx(record["metrics"]["sine/mse_noise_1.0"]["per_seed"], rel=1e-4)
         error = np.square(arrays["bayes_0.1"].mean(0) - arrays["sine"]).mean()
         assert error == pytest.approx(record["references"]["bayes"]["sine/mean_mse_noise_0.1"], rel=1e-4)
-        order = np.argsort(record["metrics"]["val/mse"]["per_replica"])
+        order = np.argsort(record["metrics"]["val/mse"]["per_seed"])
         assert arrays["shown"] == order[1], "the replica shown is the median one"
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 40
 
@@ -98,7 +98,7 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
 
 
 def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_path: Path) -> None:
-    arguments = ("debug=quick", "replicas=2", "noise.train=0.1", "logger=none")
+    arguments = ("debug=quick", "num_seeds=2", "noise.train_std=0.1", "logger=none")
     for _ in range(2):
         assert run_train(*arguments).returncode == 0
     first, second = (results_of(run) for run in (tmp_path / "outputs" / "runs").glob("*/*"))
@@ -108,13 +108,13 @@ def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_pat
 
 def test_nothing_is_better_than_bayes(run_train: Run, tmp_path: Path) -> None:
     """On signals of the kind it knows, no network is below the posterior mean by more than the sample allows."""
-    done = run_train("experiment=denoising", "data.train_size=6400", "trainer.max_epochs=3", "replicas=2", "data.val_size=2000")
+    done = run_train("experiment=denoising", "data.train_size=6400", "trainer.max_epochs=3", "num_seeds=2", "data.val_size=2000")
     assert done.returncode == 0
     record = results_of(only_run(tmp_path))
     for level in ("0.1", "1.0"):
         floor = record["references"]["bayes"][f"val/mse_noise_{level}"]
         others = [record["references"][name][f"val/mse_noise_{level}"] for name in ("svd", "pca", "wiener")]
-        assert min(*others, *record["metrics"][f"val/mse_noise_{level}"]["per_replica"]) > floor
+        assert min(*others, *record["metrics"][f"val/mse_noise_{level}"]["per_seed"]) > floor
 
 
 def test_references_from_the_population(run_train: Run, tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_references_from_the_population(run_train: Run, tmp_path: Path) -> None:
 
 
 def test_a_latent_of_one_is_drawn(run_train: Run, tmp_path: Path) -> None:
-    assert run_train("debug=quick", "latent=1", "replicas=2", "data.families=[sin,cos]").returncode == 0
+    assert run_train("debug=quick", "latent=1", "num_seeds=2", "data.families=[sin,cos]").returncode == 0
     run = only_run(tmp_path)
     assert (run / "figures" / "latent.svg").exists()
     with np.load(run / "reconstructions.npz") as arrays:
@@ -173,7 +173,7 @@ def test_a_failing_job_is_named_and_the_others_go_on(run_train: Run, tmp_path: P
 
 
 def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path) -> None:
-    arguments = ("debug=quick", "activation=tanh", "noise.train=0.1", "logger=none")
+    arguments = ("debug=quick", "activation=tanh", "noise.train_std=0.1", "logger=none")
     assert run_train(*arguments, "hydra.run.dir=alone").returncode == 0
     done = run_train(*arguments, "hydra.run.dir=together", "trainer=ddp_cpu", "trainer.devices=2")
     assert (done.returncode, done.stderr) == (0, "")
@@ -214,7 +214,7 @@ def test_no_references_no_logger_no_noise(run_train: Run, tmp_path: Path) -> Non
 
 @pytest.mark.slow
 def test_tied_linear_autoencoder_finds_the_svds_subspace(run_train: Run, tmp_path: Path) -> None:
-    assert run_train("experiment=theorem", "replicas=2").returncode == 0
+    assert run_train("experiment=theorem", "num_seeds=2").returncode == 0
     run = only_run(tmp_path)
     record = results_of(run)
     assert record["metrics"]["linear/excess"]["max"] < 1e-3
@@ -226,11 +226,11 @@ def test_tied_linear_autoencoder_finds_the_svds_subspace(run_train: Run, tmp_pat
     assert record["activation"] == "identity"
     assert record["metrics"]["train/mse"]["mean"] == pytest.approx(record["references"]["svd"]["train/mse"], rel=1e-3)
     weight: Tensor = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.encoder.0.weight"][0]
-    source = SinusoidDataModule(data_settings(train_size=20_000), noise_settings(), 0, 1)
+    source = SignalDataModule(data_settings(train_size=20_000), noise_settings(), 0, 1)
     svd = SVD(5)
     svd.fit(moments_of(source.training_signals()))
-    angle = torch.rad2deg(principal_angles(weight.T, svd.basis)).max().item()
-    assert angle == pytest.approx(record["metrics"]["linear/largest_angle"]["per_replica"][0], rel=1e-3)
+    angle = torch.rad2deg(principal_angles(weight.T, svd.basis_)).max().item()
+    assert angle == pytest.approx(record["metrics"]["linear/largest_angle"]["per_seed"][0], rel=1e-3)
     torch.testing.assert_close(weight @ weight.T, torch.eye(5), atol=0.01, rtol=0)  # W Wᵀ = I at the optimum
 
 

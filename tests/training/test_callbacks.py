@@ -9,8 +9,8 @@ from conftest import data_settings, noise_settings, quiet_trainer
 
 from wavecoder.autoencoder import DeepAutoencoder
 from wavecoder.callbacks.references import ReferenceErrors
-from wavecoder.datamodule import SinusoidDataModule
-from wavecoder.module import AutoencoderModule
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.module import AutoencoderModule
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -22,7 +22,7 @@ def test_references_are_made_once_for_all_processes(tmp_path: Path, monkeypatch:
         return errors or told
 
     trainer = quiet_trainer(tmp_path)
-    source = SinusoidDataModule(data_settings(), noise_settings(), 0, 1)
+    source = SignalDataModule(data_settings(), noise_settings(), 0, 1)
     monkeypatch.setattr(type(trainer), "is_global_zero", first)
     monkeypatch.setattr(trainer, "datamodule", source, raising=False)
     monkeypatch.setattr(type(trainer), "strategy", SimpleNamespace(broadcast=broadcast))

@@ -8,15 +8,15 @@ from conftest import data_settings, noise_settings
 from test_references import PCA_ERROR, SVD_ERROR
 from torch import Tensor
 
-from wavecoder.datamodule import SinusoidDataModule
-from wavecoder.errors import ErrorMeter
+from wavecoder.training.data import SignalDataModule
+from wavecoder.metrics import ErrorMeter
 from wavecoder.references import PCA, SVD, moments_of
 
 
 def datamodule(
     seed: int = 0, replicas: int = 1, train_noise: float = 0.0, epoch: int = 0, rank: int = 0, processes: int = 1, **data: object
-) -> SinusoidDataModule:
-    module = SinusoidDataModule(data_settings(**data), noise_settings(train=train_noise), seed, replicas)
+) -> SignalDataModule:
+    module = SignalDataModule(data_settings(**data), noise_settings(train=train_noise), seed, replicas)
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         current_epoch=epoch,
         global_rank=rank,
@@ -31,7 +31,7 @@ class Epoch(NamedTuple):
     targets: Tensor
 
 
-def epoch_of(module: SinusoidDataModule) -> Epoch:
+def epoch_of(module: SignalDataModule) -> Epoch:
     """All steps of an epoch, `[step, replica, batch, time]`."""
     chunks = list(module.train_dataloader())
     assert len(chunks) == len(module.train_dataloader())
@@ -45,7 +45,7 @@ def rows(signals: Tensor) -> set[tuple[float, ...]]:
 @pytest.mark.parametrize("fresh", [False, True])
 @pytest.mark.parametrize("train_noise", [0.0, 0.5])
 def test_replica_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, train_noise: float) -> None:
-    stack = epoch_of(datamodule(seed=3, replicas=3, train_noise=train_noise, fresh=fresh, epoch=2))
+    stack = epoch_of(datamodule(seed=3, num_seeds=3, train_noise=train_noise, fresh=fresh, epoch=2))
     for i in range(3):
         alone = epoch_of(datamodule(seed=3 + i, train_noise=train_noise, fresh=fresh, epoch=2))
         assert torch.equal(stack.inputs[:, i], alone.inputs[:, 0])
@@ -98,9 +98,9 @@ def test_training_noise_is_added_to_the_inputs_alone() -> None:
 
 
 def test_the_data_seed_alone_decides_the_evaluation_signals() -> None:
-    one, other = list(datamodule(seed=0).val_dataloader()), list(datamodule(seed=9, replicas=2).val_dataloader())
+    one, other = list(datamodule(seed=0).val_dataloader()), list(datamodule(seed=9, num_seeds=2).val_dataloader())
     assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(one, other, strict=True))
-    different = SinusoidDataModule(data_settings(seed=1), noise_settings(), 0, 1)
+    different = SignalDataModule(data_settings(seed=1), noise_settings(), 0, 1)
     assert not torch.equal(next(iter(different.val_dataloader())).inputs, one[0].inputs)
 
 
@@ -120,7 +120,7 @@ def test_evaluation_has_clean_and_noisy_signals_and_the_test_sine() -> None:
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_references_on_the_validation_signals_have_the_closed_form_errors(seed: int) -> None:
-    module = SinusoidDataModule(data_settings(seed=seed, train_size=20_000, val_size=2000), noise_settings(), 0, 1)
+    module = SignalDataModule(data_settings(seed=seed, train_size=20_000, val_size=2000), noise_settings(), 0, 1)
     moments = moments_of(module.training_signals())
     for kind, expected in {SVD: SVD_ERROR, PCA: PCA_ERROR}.items():
         for rank, error in expected.items():

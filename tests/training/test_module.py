@@ -10,15 +10,15 @@ from conftest import data_settings, noise_settings, quiet_trainer
 from torch import Tensor, nn
 
 from wavecoder.autoencoder import DeepAutoencoder, Linear
-from wavecoder.datamodule import SinusoidDataModule
-from wavecoder.module import AutoencoderModule
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.module import AutoencoderModule
 
 
 def fit(
     folder: Path, seed: int, replicas: int, activation: str = "tanh", epochs: int = 2, loss: str = "mse", **data: object
 ) -> tuple[AutoencoderModule, Tensor, L.Trainer]:
     """Train, and return the module, the loss of every step and replica, and the trainer."""
-    source = SinusoidDataModule(data_settings(**data), noise_settings(), seed, replicas)
+    source = SignalDataModule(data_settings(**data), noise_settings(), seed, replicas)
     slope = 0.25 if activation == "prelu" else None
     network = DeepAutoencoder(100, 5, source.seeds, activation, slope)
     module = AutoencoderModule(network, loss, partial(torch.optim.Adam, lr=1e-3, fused=True))
@@ -47,7 +47,7 @@ def test_replica_i_is_the_run_with_seed_s_plus_i(tmp_path: Path, activation: str
 @pytest.mark.usefixtures("training_step")
 def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
     _, ours, _ = fit(tmp_path, 0, 1)
-    source = SinusoidDataModule(data_settings(), noise_settings(), 0, 1)
+    source = SignalDataModule(data_settings(), noise_settings(), 0, 1)
     plain = nn.Sequential()
     for layer in [module for module in DeepAutoencoder(100, 5, [0], "tanh").modules() if isinstance(module, Linear)]:
         linear = nn.Linear(layer.weight.shape[2], layer.weight.shape[1])
@@ -68,7 +68,7 @@ def test_training_equals_a_plain_pytorch_loop(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("training_step")
 def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None:
-    source = SinusoidDataModule(data_settings(), noise_settings(), 0, 2)
+    source = SignalDataModule(data_settings(), noise_settings(), 0, 2)
     healthy = AutoencoderModule(DeepAutoencoder(100, 5, source.seeds, "tanh"), "mse", partial(torch.optim.Adam, lr=1e-3))
     broken = AutoencoderModule(DeepAutoencoder(100, 5, source.seeds, "tanh"), "mse", partial(torch.optim.Adam, lr=1e-3))
     with torch.no_grad():
@@ -82,7 +82,7 @@ def test_a_replica_that_diverges_leaves_the_others_alone(tmp_path: Path) -> None
 @pytest.mark.parametrize(("loss", "plain"), [("mse", nn.MSELoss()), ("l1", nn.L1Loss()), ("huber", nn.HuberLoss())])
 def test_losses_are_means_over_samples(tmp_path: Path, loss: str, plain: nn.Module) -> None:
     _, losses, _ = fit(tmp_path, 0, 2, loss=loss, epochs=1)
-    source = SinusoidDataModule(data_settings(), noise_settings(), 0, 2)
+    source = SignalDataModule(data_settings(), noise_settings(), 0, 2)
     first, _ = next(iter(next(iter(source.train_dataloader()))))
     outputs = DeepAutoencoder(100, 5, source.seeds, "tanh")(first)
     expected = torch.stack([plain(outputs[i], first[i]) for i in range(2)]).detach()

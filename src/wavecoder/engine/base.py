@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, cast, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from wavecoder.ensemble import Ensemble, flatten_gradients
 Signals = Float[Tensor, "member batch time"]
 
 
+@runtime_checkable
 class Chunk(Protocol):
     """The batches of consecutive optimiser steps.
 
@@ -95,11 +96,11 @@ class Engine(ABC):
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         losses = []
 
-        def closure() -> Tensor:
+        def closure() -> float:
             losses.append(self.loss_and_gradient(inputs, targets, epoch, step))
             self.average(self.gradient)
             self._clip()
-            return losses[-1].sum()
+            return cast(float, losses[-1].sum())  # optimisers that use it take a tensor
 
         self.optimizer.step(closure)
         if self.scheduler is not None:
@@ -143,7 +144,7 @@ def updates_elementwise(make_optimizer: Callable[..., Optimizer]) -> bool:
         for step in range(1, 4):
             parameter.grad = torch.full_like(parameter, others * step)
             parameter.grad[0, 0] = 0.1 * step
-            optimizer.step(lambda: torch.tensor(1.0))
+            optimizer.step(lambda: 1.0)
         return parameter[0, 0].detach()
 
     return torch.equal(update(0.2), update(-50.0))

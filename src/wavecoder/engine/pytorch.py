@@ -13,10 +13,7 @@ from wavecoder.rng import seed_of
 
 
 class PyTorchEngine(Engine):
-    """Autograd over the ensemble.
-
-    A network may say itself what its loss is, by a method `training_loss(inputs, targets, loss)` (a variational autoencoder does).
-    """
+    """Autograd over the ensemble. The arguments are those of `Engine`."""
 
     def __init__(self, problem: Problem, *arguments: Any, **others: Any) -> None:
         super().__init__(problem, *arguments, **others)
@@ -32,7 +29,7 @@ class PyTorchEngine(Engine):
         return loss_of(network, self.problem.loss, inputs, targets)
 
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
-        losses, parts = [], self.problem.accumulate
+        parts, losses = self.problem.accumulate, list[Tensor]()
         devices = [self.flat.device] if self.flat.is_cuda else []
         with torch.random.fork_rng(devices), torch.enable_grad():
             _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", epoch, step))

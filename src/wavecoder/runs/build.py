@@ -14,7 +14,7 @@ from torch import nn
 
 from wavecoder.ensemble import check_network
 from wavecoder.runs.resolvers import option_name, overridden_keys
-from wavecoder.runs.settings import Settings, SettingError
+from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.signals import SinusoidSource
 
 
@@ -61,7 +61,7 @@ def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
     Raises:
         SettingError: A class cannot be found, or an activation is chosen for a network that takes none.
     """
-    arguments = {"signal_length": settings.data.signal_length, "latent_dim": settings.latent.dim}
+    arguments: dict[str, Any] = {"signal_length": settings.data.signal_length, "latent_dim": settings.latent.dim}
     model, activation = option_name(config, "model"), None
     network_class = _class(config, "model")
     if "activation" in _parameters(network_class):
@@ -159,4 +159,6 @@ def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
         if not any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values()):
             keys = [key for key in keys if key in taken or f"{group}.{key}" in overridden]
     values = {key: config[group][key] for key in keys}
-    return {key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()}
+    return {
+        key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()
+    }

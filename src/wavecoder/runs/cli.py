@@ -38,7 +38,9 @@ def main() -> None:
         sys.argv[:2] = [f"wavecoder {chosen}"]
         commands[chosen]()
         return
-    parser = argparse.ArgumentParser(prog="wavecoder", description="Train autoencoders on sinusoids and compare them with the SVD.")
+    parser = argparse.ArgumentParser(
+        prog="wavecoder", description="Train autoencoders on sinusoids and compare them with the SVD."
+    )
     parser.add_argument("--version", action="version", version=_version())
     subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
     for name, function in commands.items():

@@ -54,7 +54,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
 
     A run is identified by its folder and the fingerprint of its configuration. A complete one is not repeated; an interrupted one
     is resumed from its last checkpoint; if the configuration has changed, what is in the folder is removed and the run starts
-    from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it first.
+    from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it.
 
     A failed run is recorded too. A failed job is named at once; the sweep continues, and the sweeper is given NaN as its result.
 

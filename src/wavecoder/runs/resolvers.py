@@ -23,7 +23,7 @@ def register() -> None:
 
 
 def run_folder(name: str) -> str:
-    """The folder of a single run in `outputs/runs/`: one that no other run has, except that the tasks of a Slurm step share it."""
+    """The folder of a single run in `outputs/runs/`: one of its own, which the tasks of a Slurm step share."""
     slurm = os.environ
     if int(slurm.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
         return f"slurm/{slurm['SLURM_JOB_ID']}.{slurm['SLURM_STEP_ID']}_{name}"

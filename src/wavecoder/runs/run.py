@@ -21,7 +21,7 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables
-from wavecoder.runs.settings import Settings, SettingError, from_config
+from wavecoder.runs.settings import SettingError, Settings, from_config
 from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit

@@ -173,7 +173,9 @@ class Settings:
         for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
             _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
         _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
-        _require(given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts")
+        _require(
+            given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts"
+        )
         _require_choice("trainer.precision", given("precision", "32-true"))
         _require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
         clip = given("gradient_clip_val")

@@ -21,7 +21,7 @@ from rich.console import Console
 
 from wavecoder.runs import cli, results
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
-from wavecoder.runs.settings import Settings, SettingError, from_config
+from wavecoder.runs.settings import SettingError, Settings, from_config
 
 log = logging.getLogger(__name__)
 

@@ -67,8 +67,7 @@ class TrainingChunk:
 class SignalDataModule(L.LightningDataModule):
     """The signals of one run, from any source.
 
-    Every draw has a generator of its own. The fixed training set, the validation signals and their noise are the same for every
-    member; the order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
+    Every draw has a generator of its own. Training set, validation signals and their noise are the same for every member; the order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
 
     Args:
         signals: Where signals come from.
@@ -205,7 +204,9 @@ class TrainingChunks:
         epoch = source.trainer.current_epoch if source.trainer else 0
         signals, index = self._epoch(epoch)
         index = index[:, :, source.rank :: source.processes]
-        for first, part in zip(range(0, len(index), source.steps_per_execution), index.split(source.steps_per_execution), strict=True):
+        for first, part in zip(
+            range(0, len(index), source.steps_per_execution), index.split(source.steps_per_execution), strict=True
+        ):
             yield TrainingChunk(source, signals.take(part), epoch, first)
 
     def _epoch(self, epoch: int) -> tuple[SignalSet, Any]:

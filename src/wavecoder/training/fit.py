@@ -34,9 +34,7 @@ class Outcome:
     resumed_at_step: int
 
 
-def fit(
-    trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataModule, checkpoint: Path | None = None
-) -> Outcome:
+def fit(trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataModule, checkpoint: Path | None = None) -> Outcome:
     """Train, then measure on the validation and the training signals.
 
     Args:

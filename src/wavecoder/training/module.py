@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import lightning as L
-import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 from torch.optim import Optimizer
@@ -72,7 +71,9 @@ class AutoencoderModule(L.LightningModule):
         parameters: list[nn.Parameter] = [self.flat]
         if not updates_elementwise(self.make_optimizer):
             if self.ensemble.num_members > 1:
-                raise ValueError("the optimiser does not work element by element, so it would tie the seeds together; num_seeds=1")
+                raise ValueError(
+                    "the optimiser does not work element by element, so it would tie seeds together; num_seeds=1 can use it"
+                )
             parameters = trained_parameters(self.ensemble)
         optimizer = self.make_optimizer(parameters)
         if self.make_scheduler is None:

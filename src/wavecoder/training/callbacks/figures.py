@@ -42,7 +42,10 @@ class ReconstructionFigures(L.Callback):
 
         for std in datamodule.noise.eval_std:
             if f"noisy_{std}" in arrays:
-                panels = {"noisy copies": arrays[f"noisy_{std}"], f"{pl_module.label} autoencoder": arrays[f"autoencoder_{std}"][shown]}
+                panels = {
+                    "noisy copies": arrays[f"noisy_{std}"],
+                    f"{pl_module.label} autoencoder": arrays[f"autoencoder_{std}"][shown],
+                }
                 names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
                 panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
                 title = f"Reconstructions of a sine with noise {std}"

@@ -54,8 +54,10 @@ class ReferenceErrors(L.Callback):
 
     def _measure(self, datamodule: SignalDataModule) -> None:
         prior = datamodule.signals.prior(datamodule.device)
-        exact = prior is not None and self.basis == "population"
-        self.moments = population_moments(prior) if exact else moments_of(datamodule.training_signals())
+        if prior is not None and self.basis == "population":
+            self.moments = population_moments(prior)
+        else:
+            self.moments = moments_of(datamodule.training_signals())
         created = {name: kind.create(self.rank, prior) for name, kind in REFERENCES.items()}
         self.references = {name: each.fit(self.moments) for name, each in created.items() if each is not None}
         meters = {name: ErrorMeter() for name in self.references}
