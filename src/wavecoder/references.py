@@ -11,7 +11,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
@@ -112,7 +112,7 @@ class Reference(ABC):
         return cls()
 
     @abstractmethod
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> "Reference":
         """Learn from the moments of the clean signals."""
 
     @abstractmethod
@@ -156,16 +156,16 @@ class SVD(Reference):
     def create(cls, rank: int, prior: Prior | None) -> "SVD":
         return cls(rank)
 
-    def fit(self, moments: Moments) -> Self:
-        return self._keep_directions(torch.zeros_like(moments.mean), moments.second_moment)
+    def fit(self, moments: Moments) -> "SVD":
+        self._keep_directions(torch.zeros_like(moments.mean), moments.second_moment)
+        return self
 
-    def _keep_directions(self, centre: Float[Tensor, " time"], matrix: Float[Tensor, "time time"]) -> Self:
+    def _keep_directions(self, centre: Float[Tensor, " time"], matrix: Float[Tensor, "time time"]) -> None:
         if not 1 <= self.rank <= len(matrix):
             raise ValueError(f"rank must be between 1 and {len(matrix)}, the number of values in a signal, got {self.rank}")
         eigenvectors = torch.linalg.eigh(matrix).eigenvectors  # eigenvalues ascend
         self.basis_: Float[Tensor, "time rank"] = eigenvectors[:, -self.rank :].flip(1)
         self.centre_ = centre
-        return self
 
     def reconstruct(self, signals: Float[Tensor, "*signals time"], noise: float = 0.0) -> Float[Tensor, "*signals time"]:
         """Project, whatever the noise."""
@@ -183,8 +183,9 @@ class PCA(SVD):
     label = "PCA"
     show_ratio = False
 
-    def fit(self, moments: Moments) -> Self:
-        return self._keep_directions(moments.mean, moments.covariance)
+    def fit(self, moments: Moments) -> "PCA":
+        self._keep_directions(moments.mean, moments.covariance)
+        return self
 
 
 class Wiener(Reference):
@@ -194,7 +195,7 @@ class Wiener(Reference):
     label = "Wiener"
     denoises = True
 
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> "Wiener":
         powers, self.directions_ = torch.linalg.eigh(moments.second_moment)
         self.powers_ = powers.clamp(min=0)
         return self
@@ -237,7 +238,7 @@ class Bayes(Reference):
     def create(cls, rank: int, prior: Prior | None) -> "Bayes | None":
         return None if prior is None else cls(prior)
 
-    def fit(self, moments: Moments) -> Self:
+    def fit(self, moments: Moments) -> "Bayes":
         """Nothing to learn: the prior is known."""
         return self
 

@@ -5,7 +5,7 @@ After P. J. O. Câmara, "Autoencoders" (2024), sections 4.1, 4.2 and 4.4. The pa
 """
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol, Self, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -25,11 +25,11 @@ class SignalSet(Protocol):
         """Number of signals in a one-dimensional set."""
         ...
 
-    def take(self, index: Int[Tensor, "*picked"]) -> Self:
+    def take(self, index: Int[Tensor, "*picked"]) -> "SignalSet":
         """The signals at these positions of a one-dimensional set, in the shape of `index`."""
         ...
 
-    def split(self, size: int) -> Sequence[Self]:
+    def split(self, size: int) -> "Sequence[SignalSet]":
         """The set in parts of at most `size` along its first axis."""
         ...
 

@@ -1,11 +1,10 @@
-"""The paper's claims C1 to C8, each judged over many seeds from the results of its networks.
+"""What a claim of the paper is judged from: the results of its networks, and how seeds become a verdict.
 
-The paper shows one training of each network. Here every claim is a function from results to a verdict, with the figure it rests
-on, a bootstrap interval over seeds, and the fraction of seeds for which it holds. Where the paper speaks of what the eye sees
-("poor", "close", "visibly different"), the thresholds below say what is meant.
+The paper shows one training of each network. Here every claim is judged in every seed, and the verdict says in how many it holds.
+The claims themselves are in `wavecoder.paper.verdicts`.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,22 +13,25 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from wavecoder.results import ARRAYS, REFERENCES
+from wavecoder.references import REFERENCES
+from wavecoder.training.files import ARRAYS, read_arrays
 
 LINEAR = "identity"
 NONLINEAR = ("relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu")
 ACTIVATIONS = (LINEAR, *NONLINEAR)
+"""The paper's activations, in its order."""
 
-POOR = 0.1  # a reconstruction is poor if more than this share of the sine's power is missing from it, and close below it
-FAR = 0.5  # extremely far off, if more than this
-VISIBLE = 0.1  # two curves visibly differ if their root mean square distance is more than this share of the SVD's curve
+_LATENTS = (1, 5)
+_NOISE = {0.1, 1.0}
 _ALL, _NONE = 0.95, 0.05  # fractions of seeds that count as all and as none of them
 
-Values = Float[ndarray, " seed"]
+Values = Float[ndarray, " member"]
+Job = Mapping[str, Any]
+"""What `results.read_sweep` gives for a job of a sweep."""
 
 
 class Missing(LookupError):
-    """A run that a claim needs is not there."""
+    """The sweep has no run that a claim needs, or the run did not measure what is needed. The message names it."""
 
 
 @dataclass(frozen=True)
@@ -39,14 +41,14 @@ class Verdict:
     Attributes:
         name: C1a and so on.
         claim: What the paper says.
-        criterion: What has to be so in a seed for the claim to hold in it.
+        criterion: The condition under which the claim holds in a seed.
         statistic: What `value` is.
-        value: The median over seeds of the figure that the criterion looks at.
+        value: The median over seeds of the quantity that the criterion looks at.
         interval: Its 95 % bootstrap interval over seeds.
-        fraction: Of the seeds, for how many the claim holds.
-        seeds: How many seeds there are.
+        fraction: The fraction of seeds in which the claim holds.
+        seeds: How many seeds there are; 0 if the claim cannot be judged.
         verdict: holds, holds for some seeds, does not hold, or cannot be judged.
-        evidence: Other figures that explain it, in sentences.
+        evidence: Other numbers that explain it, in sentences.
     """
 
     name: str
@@ -58,7 +60,7 @@ class Verdict:
     fraction: float = float("nan")
     seeds: int = 0
     verdict: str = "cannot be judged"
-    evidence: list[str] = field(default_factory=list)
+    evidence: Sequence[str] = field(default_factory=list)
 
 
 def bootstrap(values: Values) -> tuple[float, float]:
@@ -69,31 +71,87 @@ def bootstrap(values: Values) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def judge(holds: Bool[ndarray, " seed"]) -> str:
-    """The verdict from whether a claim holds in each seed."""
+def judge(holds: Bool[ndarray, " member"]) -> str:
+    """The verdict, from whether a claim holds in each seed."""
     fraction = holds.mean()
     return "holds" if fraction >= _ALL else "does not hold" if fraction <= _NONE else "holds for some seeds"
 
 
-class PaperRuns:
-    """The results of the paper's networks, as the claims ask for them.
+def make_verdict(
+    name: str,
+    claim: str,
+    criterion: str,
+    statistic: str,
+    values: Values,
+    holds: Bool[ndarray, " member"],
+    evidence: Sequence[str] = (),
+) -> Verdict:
+    """A verdict with its median and interval over the seeds that did not diverge.
 
     Args:
-        jobs: What `results.read_sweep` returned.
+        name: See `Verdict`, like the next three.
+        claim: What the paper says.
+        criterion: The condition under which it holds in a seed.
+        statistic: What `values` are.
+        values: The quantity that the criterion looks at, in each seed; NaN where training diverged.
+        holds: Whether the claim holds in each seed; false where training diverged.
+        evidence: Other numbers, in sentences.
+    """
+    finite = values[np.isfinite(values)]
+    value, interval = (float(np.median(finite)), bootstrap(finite)) if len(finite) else (float("nan"), (float("nan"),) * 2)
+    return Verdict(name, claim, criterion, statistic, value, interval, float(holds.mean()), len(holds), judge(holds), evidence)
+
+
+def values_of(job: Job, metric: str) -> Values:
+    """One metric of every seed of a job; NaN where training diverged.
+
+    Raises:
+        Missing: The job did not measure it.
+    """
+    if metric not in job["metrics"]:
+        raise Missing(f"{metric} of {job['job']}")
+    return np.array([np.nan if value is None else value for value in job["metrics"][metric]["per_seed"]])
+
+
+class PaperRuns:
+    """The results of the paper's networks among the jobs of a sweep, trained on clean signals.
+
+    Of several jobs with the same network, the first measured with the paper's noise counts, or else the first.
+
+    Args:
+        jobs: What `results.read_sweep` returned: the best first.
         folder: The folder it was read from.
+
+    Attributes:
+        networks: Which of the paper's fourteen networks were measured with its noise, as activation and size of the latent.
     """
 
-    def __init__(self, jobs: Iterable[Mapping[str, Any]], folder: Path) -> None:
+    def __init__(self, jobs: Iterable[Job], folder: Path) -> None:
         self._folder = folder
-        self._jobs: dict[tuple[str, str, int], Mapping[str, Any]] = {}
-        self._arrays: dict[str, dict[str, ndarray]] = {}
-        for job in jobs:
-            if job["status"] == "completed":
-                model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
-                self._jobs.setdefault((model, job["activation"], job["latent_dim"]), job)
+        self._jobs: dict[tuple[str, str, int], Job] = {}
+        self._arrays: dict[str, Mapping[str, ndarray]] = {}
+        self.networks: set[tuple[str, int]] = set()
+        completed = [job for job in jobs if job["status"] == "completed" and not job["noise"]["train_std"]]
+        for job in sorted(completed, key=lambda job: not _has_papers_noise(job)):
+            model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
+            activation, latent = job["activation"] or LINEAR, job["latent_dim"]
+            if model in ("deep", "deep without bias", "linear_tied") and activation in ACTIVATIONS:
+                self._jobs.setdefault((model, activation, latent), job)
+            if model == "deep" and activation in ACTIVATIONS and latent in _LATENTS and _has_papers_noise(job):
+                self.networks.add((activation, latent))
 
-    def job(self, activation: str, latent: int, model: str = "deep") -> Mapping[str, Any]:
-        """The results of one network; of several that are alike, the best.
+    def missing(self) -> list[str]:
+        """Which of the paper's fourteen networks are missing, for each size of the latent that lacks one."""
+        gaps = {latent: [name for name in ACTIVATIONS if (name, latent) not in self.networks] for latent in _LATENTS}
+        return [f"latent {latent}: {', '.join(names)}" for latent, names in gaps.items() if names]
+
+    def job(self, activation: str, latent: int, model: str = "deep") -> Job:
+        """The results of one network.
+
+        Args:
+            activation: One of `ACTIVATIONS`; identity for the tied network.
+            latent: Size of the latent.
+            model: deep, deep without bias, or linear_tied.
 
         Raises:
             Missing: There are none.
@@ -103,16 +161,12 @@ class PaperRuns:
             raise Missing(f"{activation} with a latent of {latent}" + ("" if model == "deep" else f", {model}"))
         return job
 
-    def activations(self, latent: int) -> list[str]:
-        """The activations of the deep networks there are with a latent of that size."""
-        return [activation for model, activation, each in self._jobs if (model, each) == ("deep", latent)]
-
-    def latents(self, model: str, activation: str) -> list[int]:
-        """The sizes of the latent there are for a kind of network."""
+    def latents(self, activation: str, model: str) -> list[int]:
+        """The sizes of the latent in the sweep for a kind of network."""
         return sorted(latent for kind, name, latent in self._jobs if (kind, name) == (model, activation))
 
     def errors(self, activation: str, latent: int, metric: str, model: str = "deep") -> Values:
-        """One metric of every seed; not a number where it diverged.
+        """One metric of every seed of a network; NaN where training diverged.
 
         Raises:
             Missing: There is no such run, or it did not measure this.
@@ -128,326 +182,62 @@ class PaperRuns:
         for job in self._jobs.values():
             if job["latent_dim"] == latent and metric in job["references"].get(name, {}):
                 return float(job["references"][name][metric])
-        raise Missing(f"the {REFERENCES[name]} with rank {latent}")
+        raise Missing(f"the {REFERENCES[name].label} with rank {latent}")
 
-    def arrays(self, activation: str, latent: int, model: str = "deep") -> Mapping[str, ndarray]:
-        """What one network's figures are drawn from, see `reconstructions.npz`.
+    def _array(self, job: Job, key: str) -> ndarray:
+        """An array of a job's `reconstructions.npz`."""
+        name = job["job"]
+        if name not in self._arrays:
+            self._arrays[name] = read_arrays(self._folder / name) or {}
+        if key not in self._arrays[name]:
+            raise Missing(f"{key} in {name}/{ARRAYS}" if self._arrays[name] else f"{name}/{ARRAYS}")
+        return self._arrays[name][key]
+
+    def means(self, name: str, latent: int, noise: float, model: str = "deep") -> Float[ndarray, "member time"]:
+        """The mean over the noisy copies of the sine, reconstructed by an activation's network or by a reference.
+
+        Args:
+            name: An activation or a reference, which has a single row.
+            latent: Size of the latent, or rank.
+            noise: Standard deviation of the noise.
+            model: See `job`.
 
         Raises:
-            Missing: There is no such run, or it kept none.
+            Missing: There is no such run, or it lacks these reconstructions.
         """
-        name = self.job(activation, latent, model)["job"]
-        file = self._folder / name / ARRAYS
-        if not file.exists():
-            raise Missing(f"{name}/{ARRAYS}")
-        if name not in self._arrays:
-            with np.load(file) as content:
-                self._arrays[name] = dict(content)
-        return self._arrays[name]
-
-    def means(self, name: str, latent: int, level: float, model: str = "deep") -> Float[ndarray, "seed time"]:
-        """Means of the reconstructed copies of the sine, of an activation's seeds or of a reference."""
         if name in REFERENCES:
-            return self.arrays(LINEAR, latent)[f"{name}_{level}"].mean(0, keepdims=True)
-        return self.arrays(name, latent, model)[f"autoencoder_{level}"].mean(1)
+            return self._array(self.job(LINEAR, latent), f"{name}_{noise}").mean(0, keepdims=True)
+        return self._array(self.job(name, latent, model), f"autoencoder_{noise}").mean(1)
 
     def sine_power(self) -> float:
-        """Mean square of the test sine."""
-        for _, activation, latent in self._jobs:
-            return float(np.square(self.arrays(activation, latent)["sine"]).mean())
-        raise Missing("any network")
+        """Mean square of the test sine.
 
-    def distance(self, first: str, second: str, latent: int, level: float, model: str = "deep") -> Values:
-        """Root mean square distance of two models' mean reconstructions, as a share of the SVD's root mean square."""
-        difference = self.means(first, latent, level, model) - self.means(second, latent, level)
-        return np.sqrt(np.square(difference).mean(1) / np.square(self.means("svd", latent, level)).mean())
+        Raises:
+            Missing: No run has it.
+        """
+        for job in self._jobs.values():
+            try:
+                return float(np.square(self._array(job, "sine")).mean())
+            except Missing:
+                continue
+        raise Missing("a network with the test sine")
 
+    def distance(self, first: str, second: str, latent: int, noise: float, model: str = "deep") -> Values:
+        """Root mean square distance of two mean reconstructions, as a share of the root mean square of the SVD's.
 
-def values_of(job: Mapping[str, Any], metric: str) -> Values:
-    """One metric of every seed of a job; not a number where it diverged.
+        Args:
+            first: See `means`, like the others.
+            second: What `first` is compared with.
+            latent: Size of the latent, or rank.
+            noise: Standard deviation of the noise.
+            model: See `job`; of `first` alone.
 
-    Raises:
-        Missing: The job did not measure it.
-    """
-    if metric not in job["metrics"]:
-        raise Missing(f"{metric} of {job['job']}")
-    return np.array([np.nan if value is None else value for value in job["metrics"][metric]["per_replica"]])
-
-
-def _verdict(
-    name: str, claim: str, criterion: str, statistic: str, values: Values, holds: Bool[ndarray, " seed"], evidence: list[str]
-) -> Verdict:
-    """Put a verdict together; a seed that diverged has no value, and in it no claim holds."""
-    finite = values[np.isfinite(values)]
-    value, interval = (float(np.median(finite)), bootstrap(finite)) if len(finite) else (float("nan"), (float("nan"),) * 2)
-    fraction = float(holds.mean())
-    return Verdict(name, claim, criterion, statistic, value, interval, fraction, len(holds), judge(holds), evidence)
+        Raises:
+            Missing: A run is not in the sweep, or lacks its reconstructions.
+        """
+        difference = self.means(first, latent, noise, model) - self.means(second, latent, noise)
+        return np.sqrt(np.square(difference).mean(1) / np.square(self.means("svd", latent, noise)).mean())
 
 
-def _share(holds: Bool[ndarray, " seed"]) -> str:
-    return f"{holds.mean():.0%} of seeds"
-
-
-def _missed(runs: PaperRuns, latent: int, metric: str, activations: Iterable[str] = ACTIVATIONS) -> dict[str, Values]:
-    """The share of the sine's power that is missing, of autoencoders and of the SVD."""
-    power = runs.sine_power()
-    errors = {name: runs.errors(name, latent, metric) / power for name in activations}
-    seeds = len(next(iter(errors.values())))
-    return errors | {"svd": np.full(seeds, runs.reference("svd", latent, metric) / power)}
-
-
-def _name(model: str) -> str:
-    return REFERENCES.get(model, model)
-
-
-def _medians(errors: Mapping[str, Values]) -> str:
-    ordered = sorted(errors.items(), key=lambda item: float(np.nanmedian(item[1])))
-    return ", ".join(f"{_name(name)} {np.nanmedian(values):.3g}" for name, values in ordered)
-
-
-def _poor_at_latent_1(runs: PaperRuns) -> list[Verdict]:
-    errors = _missed(runs, 1, "sine/mse_noise_0.1")
-    stacked = np.stack(list(errors.values()))
-    best = stacked.min(0)
-    far = np.stack([errors[name] for name in (LINEAR, "relu", "svd")]).min(0)
-    others = np.stack([values for name, values in errors.items() if name != "tanh"]).min(0)
-    winners = np.array(list(errors))[stacked.argmin(0)]
-    wins = ", ".join(f"{_name(name)} in {_share(winners == name)}" for name in errors if (winners == name).any())
-    return [
-        _verdict(
-            "C1a",
-            "With a latent of 1 and noise 0.1, reconstructions are poor everywhere.",
-            f"No model misses less than {POOR:.0%} of the sine's power.",
-            "smallest share missed by any of the eight models",
-            best,
-            best > POOR,
-            [f"Median shares missed: {_medians(errors)}."],
-        ),
-        _verdict(
-            "C1b",
-            "Identity, SVD and ReLU are extremely far off.",
-            f"Each of the three misses more than {FAR:.0%} of the sine's power.",
-            "smallest share missed by the three",
-            far,
-            far > FAR,
-            [f"{_name(name)}: more than {FAR:.0%} in {_share(errors[name] > FAR)}." for name in (LINEAR, "svd", "relu")],
-        ),
-        _verdict(
-            "C1c",
-            "Tanh is the closest.",
-            "Tanh's error is the smallest of the eight models'.",
-            "tanh's error over that of the best other model",
-            errors["tanh"] / others,
-            errors["tanh"] < others,
-            [f"The closest is {wins}."],
-        ),
-    ]
-
-
-def _linear_and_svd_at_latent_1(runs: PaperRuns) -> list[Verdict]:
-    errors = _missed(runs, 1, "sine/mse_noise_0.1", [LINEAR])
-    linear = np.minimum(errors[LINEAR], errors["svd"])
-    to_svd, to_pca = (runs.distance(LINEAR, name, 1, 0.1) for name in ("svd", "pca"))
-    between = float(runs.distance("pca", "svd", 1, 0.1)[0])
-    flat = np.sqrt(np.square(runs.means("svd", 1, 0.1)).mean() / runs.sine_power())
-    evidence = [
-        f"PCA's curve, the optimum of a linear autoencoder with biases, is itself {between:.3g} away from the SVD's.",
-        f"The SVD's curve itself is flat: its root mean square is {float(flat):.3g} of the sine's.",
-        f"The linear autoencoder stands {np.median(to_pca):.3g} from PCA and {np.median(to_svd):.3g} from the SVD (medians).",
-    ]
-    return [
-        _verdict(
-            "C2a",
-            "With a latent of 1, the linear autoencoder and the SVD are both poor.",
-            f"Both miss more than {POOR:.0%} of the sine's power.",
-            "smaller share missed of the two",
-            linear,
-            linear > POOR,
-            [],
-        ),
-        _verdict(
-            "C2b",
-            "They visibly differ from each other.",
-            f"The root mean square distance of their mean reconstructions is above {VISIBLE:.0%} of the SVD's curve.",
-            "that distance over the root mean square of the SVD's curve",
-            to_svd,
-            to_svd > VISIBLE,
-            evidence + _without_bias(runs, 1, 0.1),
-        ),
-        _verdict(
-            "C2c",
-            "(Our explanation.) Biases make the linear autoencoder follow PCA, not the SVD.",
-            "Its mean reconstruction is nearer to PCA's than to the SVD's.",
-            "its distance to PCA over that to the SVD",
-            to_pca / to_svd,
-            to_pca < to_svd,
-            [],
-        ),
-    ]
-
-
-def _without_bias(runs: PaperRuns, latent: int, level: float) -> list[str]:
-    model = "deep without bias"
-    try:
-        to_svd, to_pca = (runs.distance(LINEAR, name, latent, level, model) for name in ("svd", "pca"))
-    except Missing as missing:
-        return [f"Not compared with the autoencoder without biases: {missing} is not in this sweep."]
-    nearer = _share(to_svd < to_pca)
-    medians = f"{np.median(to_svd):.3g} from the SVD and {np.median(to_pca):.3g} from PCA"
-    return [f"Trained without biases it stands {medians}, nearer to the SVD in {nearer}."]
-
-
-def _better_at_latent_5(runs: PaperRuns) -> list[Verdict]:
-    metric = "sine/mse_noise_0.1"
-    one, five = (_missed(runs, latent, metric) for latent in (1, 5))
-    ratios = {name: five[name] / one[name] for name in one}
-    worst = np.stack(list(ratios.values())).max(0)
-    return [
-        _verdict(
-            "C3",
-            "With a latent of 5, every model improves on a latent of 1 (noise 0.1).",
-            "Every one of the eight models has a smaller error with 5 than with 1, for the same seed.",
-            "largest of the eight models' ratios of error, 5 to 1",
-            worst,
-            worst < 1,
-            [f"{_name(name)}: median ratio {np.nanmedian(r):.3g}, below 1 in {_share(r < 1)}." for name, r in ratios.items()],
-        )
-    ]
-
-
-def _linear_and_svd_at_latent_5(runs: PaperRuns) -> list[Verdict]:
-    to_svd, to_pca = (runs.distance(LINEAR, name, 5, 0.1) for name in ("svd", "pca"))
-    between = float(runs.distance("pca", "svd", 5, 0.1)[0])
-    evidence = [f"Distance to PCA: median {np.median(to_pca):.3g}; of PCA to the SVD: {between:.3g}."]
-    return [
-        _verdict(
-            "C4a",
-            "With a latent of 5, the linear autoencoder and the SVD are nearly identical.",
-            f"The root mean square distance of their mean reconstructions is below {VISIBLE:.0%} of the SVD's curve.",
-            "that distance over the root mean square of the SVD's curve",
-            to_svd,
-            to_svd < VISIBLE,
-            evidence + _without_bias(runs, 5, 0.1),
-        ),
-        _verdict(
-            "C4b",
-            "The small differences come from training.",
-            "It is further from its own optimum, PCA, than PCA is from the SVD.",
-            "its distance to PCA over that of PCA to the SVD",
-            to_pca / between,
-            to_pca > between,
-            ["Where this is below 1, what separates the curves is the bias: two optima, both nearly reached."],
-        ),
-    ]
-
-
-def _best_at_high_noise(runs: PaperRuns) -> list[Verdict]:
-    errors = _missed(runs, 5, "sine/mean_mse_noise_1.0", NONLINEAR)
-    del errors["svd"]
-    pair = np.maximum(errors["prelu"], errors["gelu"])
-    others = np.stack([values for name, values in errors.items() if name not in ("prelu", "gelu")]).min(0)
-    stacked = np.stack(list(errors.values()))
-    winners = np.array(list(errors))[stacked.argmin(0)]
-    wins = ", ".join(f"{name} in {_share(winners == name)}" for name in errors if (winners == name).any())
-    return [
-        _verdict(
-            "C5",
-            "With a latent of 5 and noise 1, PReLU and GELU give the best nonlinear mean reconstructions.",
-            "Both have a smaller error of the mean than each of the other four nonlinear activations.",
-            "the larger of their two errors over the smallest of the others",
-            pair / others,
-            pair < others,
-            [f"Median shares of the sine's power missed by the mean: {_medians(errors)}.", f"The best is {wins}."],
-        )
-    ]
-
-
-def _linear_at_high_noise(runs: PaperRuns) -> list[Verdict]:
-    errors = _missed(runs, 5, "sine/mean_mse_noise_1.0", [LINEAR])
-    worse = np.maximum(errors[LINEAR], errors["svd"])
-    return [
-        _verdict(
-            "C6",
-            "With a latent of 5 and noise 1, even the linear models come really close to the true signal.",
-            f"The means of both the linear autoencoder and the SVD miss less than {POOR:.0%} of the sine's power.",
-            "larger share missed of the two",
-            worse,
-            worse < POOR,
-            [f"Medians: {_medians(errors)}."],
-        )
-    ]
-
-
-def _theorem(runs: PaperRuns) -> list[Verdict]:
-    def distances(latent: int) -> tuple[Values, Values]:
-        excess, angle = (runs.errors(LINEAR, latent, f"linear/{name}", "linear_tied") for name in ("excess", "largest_angle"))
-        return excess, angle
-
-    excess, angle = distances(5)
-    evidence = []
-    for latent in runs.latents("linear_tied", LINEAR):
-        each, turned = distances(latent)
-        there = _share((each < 1e-3) & (turned < 1))
-        evidence.append(f"Latent {latent}: excess {np.median(each):.2g}, angle {np.median(turned):.2g}°, there in {there}.")
-    return [
-        _verdict(
-            "C7",
-            "A tied linear autoencoder converges to the SVD's subspace.",
-            "Its error is less than 0.1 % above the smallest possible, and its largest principal angle to U_5 is below 1 degree.",
-            "largest principal angle, in degrees",
-            angle,
-            (excess < 1e-3) & (angle < 1),
-            evidence,
-        )
-    ]
-
-
-def _beating_the_svd(runs: PaperRuns) -> list[Verdict]:
-    verdicts = []
-    for part, latent in (("C8a", 1), ("C8b", 5)):
-        ratios, noisy = (
-            {name: runs.errors(name, latent, f"{metric}/over_svd") for name in NONLINEAR}
-            for metric in ("val/mse", "val/mse_noise_1.0")
-        )
-        best = np.stack(list(ratios.values())).min(0)
-        evidence = [f"{name}: median ratio {np.nanmedian(r):.3g}, below 1 in {_share(r < 1)}." for name, r in ratios.items()]
-        losing = ", ".join(f"{name} {np.nanmedian(r):.3g}" for name, r in noisy.items() if np.nanmedian(r) > 1)
-        evidence.append(f"On signals with noise 1 the SVD is better than: {losing or 'none of them'} (median ratios).")
-        verdicts.append(
-            _verdict(
-                part,
-                f"Nonlinear autoencoders can beat the SVD of the same rank (latent {latent}, clean signals).",
-                "The best of the six has a smaller error on new signals than the SVD.",
-                "the best nonlinear error over the SVD's",
-                best,
-                best < 1,
-                evidence,
-            )
-        )
-    return verdicts
-
-
-_CLAIMS: dict[str, tuple[str, Callable[[PaperRuns], list[Verdict]]]] = {
-    "C1": ("With a latent of 1 and noise 0.1 all are poor, Identity, SVD and ReLU worst, tanh closest.", _poor_at_latent_1),
-    "C2": (
-        "With a latent of 1 the linear autoencoder and the SVD are both poor but visibly differ.",
-        _linear_and_svd_at_latent_1,
-    ),
-    "C3": ("With a latent of 5, every model improves on a latent of 1.", _better_at_latent_5),
-    "C4": ("With a latent of 5 the linear autoencoder and the SVD are nearly identical.", _linear_and_svd_at_latent_5),
-    "C5": ("With a latent of 5 and noise 1, PReLU and GELU give the best nonlinear means.", _best_at_high_noise),
-    "C6": ("With a latent of 5 and noise 1, even the linear models come really close.", _linear_at_high_noise),
-    "C7": ("A tied linear autoencoder converges to the SVD's subspace.", _theorem),
-    "C8": ("Nonlinear autoencoders can beat the SVD of the same rank.", _beating_the_svd),
-}
-
-
-def judge_all(runs: PaperRuns) -> list[Verdict]:
-    """All claims in order; one whose runs are not there cannot be judged, and says which it needs."""
-    verdicts = []
-    for name, (claim, function) in _CLAIMS.items():
-        try:
-            verdicts += function(runs)
-        except Missing as missing:
-            verdicts.append(Verdict(name, claim, f"Needs {missing}, which is not in this sweep."))
-    return verdicts
+def _has_papers_noise(job: Job) -> bool:
+    return set(job["noise"]["eval_std"]) >= _NOISE

@@ -67,7 +67,8 @@ class TrainingChunk:
 class SignalDataModule(L.LightningDataModule):
     """The signals of one run, from any source.
 
-    Every draw has a generator of its own. Training set, validation signals and their noise are the same for every member; the order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
+    Every draw has a generator of its own. Training set, validation signals and their noise are the same for every member; the
+    order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
 
     Args:
         signals: Where signals come from.
