@@ -14,7 +14,7 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wavecoder.engine import Problem, choose
@@ -27,16 +27,20 @@ from wavecoder.training.module import AutoencoderModule
 
 ROOT = Path(__file__).parents[1]
 
+FUSED_ADAM = partial(torch.optim.Adam, fused=True)
+
 torch.set_num_threads(1)  # the tests run side by side on few cores
 
 
-def data_module(num_seeds: int = 1, seed: int = 0, noise: Noise = Noise(), **changes: Any) -> SignalDataModule:
+def data_module(
+    num_seeds: int = 1, seed: int = 0, noise: Noise | None = None, data_seed: int = 0, **changes: Any
+) -> SignalDataModule:
     """A small data module of the paper's signals; `changes` are arguments of the data module or of its source."""
-    of_module = {"batch_size": 16, "steps_per_execution": 7, "fresh": False}
-    of_source: dict[str, Any] = {"train_size": 640, "val_size": 200}
+    of_module = {"batch_size": 16, "steps_per_execution": 7, "fresh": False, "data_seed": data_seed}
+    of_source: dict[str, Any] = {"train_size": 640, "val_size": 200, "seed": data_seed}
     for key, value in changes.items():
         (of_module if key in of_module else of_source)[key] = value
-    return SignalDataModule(SinusoidSource(**of_source), noise, seed=seed, num_seeds=num_seeds, **of_module)
+    return SignalDataModule(SinusoidSource(**of_source), noise or Noise(), seed=seed, num_seeds=num_seeds, **of_module)
 
 
 def problem(ensemble: Ensemble, loss: nn.Module | None = None, **conditions: Any) -> Problem:
@@ -48,12 +52,32 @@ def autoencoder_module(
     network: Callable[[], nn.Module] = lambda: DeepAutoencoder(100, 5, nn.Tanh),
     num_seeds: int = 1,
     engine: str = "auto",
-    make_optimizer: Callable[..., Optimizer] = partial(torch.optim.Adam, fused=True),
+    make_optimizer: Callable[..., Optimizer] = FUSED_ADAM,
     seed: int = 0,
+    loss: nn.Module | None = None,
+    **conditions: Any,
 ) -> AutoencoderModule:
-    """A module of an ensemble, trained by the engine of that name."""
-    described = problem(Ensemble(network, range(seed, seed + num_seeds)), seed=seed)
+    """A module of an ensemble, trained by the engine of that name; `conditions` are those of `problem`."""
+    described = problem(Ensemble(network, range(seed, seed + num_seeds)), loss, seed=seed, **conditions)
     return AutoencoderModule(described, choose(described, engine).engine, make_optimizer)
+
+
+class KeepLosses(L.Callback):
+    """Keeps the losses of all optimiser steps, a tensor `[step, member]` for each chunk."""
+
+    def __init__(self) -> None:
+        self.chunks: list[Tensor] = []
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: object) -> None:
+        assert isinstance(pl_module, AutoencoderModule)
+        self.chunks.append(pl_module.losses[-1])
+
+
+def losses_of_fit(module: AutoencoderModule, signals: SignalDataModule, folder: Path, **arguments: object) -> Tensor:
+    """Train with a quiet trainer, `arguments` are its, and return the losses of all steps, `[step, member]`."""
+    kept = KeepLosses()
+    quiet_trainer(folder, callbacks=[kept], **arguments).fit(module, signals)
+    return torch.cat(kept.chunks)
 
 
 def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:

@@ -70,11 +70,14 @@ class Ensemble(nn.Module):
 
         Args:
             function: Takes the network of one member and its tensors.
-            inputs: Tensors `[batch, …]` that are the same for all members, or `[member, batch, …]`.
+            inputs: Tensors `[batch, …]` that are the same for all members, or `[member, batch, …]`; they are converted to the
+                type of the parameters.
 
         Returns:
             The results of all members, stacked along a first axis.
         """
+        dtype = trained_parameters(self)[0].dtype
+        inputs = tuple(values.to(dtype) for values in inputs)
         if self.num_members == 1:
             return function(self.network, *(values.squeeze(0) if values.dim() == 3 else values for values in inputs))[None]
         call = _Call(self.network, function)

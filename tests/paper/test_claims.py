@@ -1,4 +1,3 @@
-import json
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +7,9 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from wavecoder.runs import results
-from wavecoder.claims import ACTIVATIONS, PaperRuns, Verdict, bootstrap, judge, judge_all
+from wavecoder.paper.claims import ACTIVATIONS, PaperRuns, Verdict, bootstrap, judge
+from wavecoder.paper.verdicts import judge_all
+from wavecoder.training.files import write_arrays
 
 SEEDS = 20
 SINE = np.sin(np.arange(100) / 10)
@@ -43,7 +43,8 @@ class World:
         }
         self.jobs[name] = {
             "status": "completed",
-            "activation": activation,
+            "activation": activation if model == "deep" else None,
+            "noise": {"eval_std": [0.1, 1.0], "train_std": 0.0},
             "latent_dim": latent,
             "model": model,
             "bias": bias,
@@ -59,10 +60,9 @@ class World:
         self.jobs[name]["metrics"][metric]["per_seed"][:seeds] = [value] * seeds
 
     def judge(self) -> dict[str, Verdict]:
-        for name, job in self.jobs.items():
+        for name in self.jobs:
             (self.folder / name).mkdir(exist_ok=True)
-            (self.folder / name / results.RESULTS).write_text(json.dumps(job | {"metrics": {}}))
-            results.write_arrays(self.folder / name, self.curves[name])
+            write_arrays(self.folder / name, self.curves[name])
         runs = PaperRuns([{"job": name, **job} for name, job in self.jobs.items()], self.folder)
         return {verdict.name: verdict for verdict in judge_all(runs)}
 
@@ -144,6 +144,51 @@ def test_a_claim_whose_runs_are_missing_says_so(world: World) -> None:
     assert "tanh with a latent of 1" in verdicts["C1"].criterion
     assert verdicts["C2a"].verdict == "holds"
     assert {verdict.verdict for verdict in judge_all(PaperRuns([], world.folder))} == {"cannot be judged"}
+
+
+def test_networks_that_the_paper_does_not_have_are_not_judged(world: World) -> None:
+    expected = world.judge()
+    world.add("silu1", "silu", 1)
+    world.add("mynet5", "tanh", 5, model="mynet")
+    world.add("denoiser", "tanh", 1)
+    world.jobs["denoiser"]["noise"]["train_std"] = 0.3
+    for name in ("silu1", "mynet5", "denoiser"):
+        world.set(name, "sine/mse_noise_0.1", 0.0)
+    world.jobs = {name: world.jobs[name] for name in ("silu1", "mynet5", "denoiser", *world.jobs)}
+    assert world.judge() == expected
+
+
+def test_the_fourteen_networks_are_those_with_the_papers_noise(world: World) -> None:
+    def runs() -> PaperRuns:
+        return PaperRuns([{"job": name, **job} for name, job in world.jobs.items()], world.folder)
+
+    assert runs().missing() == []
+    del world.jobs["tanh1"]
+    world.jobs["gelu5"]["noise"]["eval_std"] = [0.1]
+    world.add("silu3", "silu", 3)
+    assert runs().missing() == ["latent 1: tanh", "latent 5: gelu"]
+    assert len(runs().networks) == 12
+
+
+def test_networks_of_different_numbers_of_seeds_are_not_compared(world: World) -> None:
+    for summary in world.jobs["tanh1"]["metrics"].values():
+        summary["per_seed"] = summary["per_seed"][:3]
+    verdicts = world.judge()
+    assert "Needs the same number of seeds of every network" in verdicts["C1"].criterion
+    assert {verdicts[name].verdict for name in ("C1", "C3", "C8")} == {"cannot be judged"}
+    assert verdicts["C5"].verdict == "holds"
+
+
+def test_what_a_run_did_not_keep_is_missing(world: World) -> None:
+    world.curves["identity1"] = {"sine": SINE}
+    verdicts = world.judge()
+    assert "autoencoder_0.1 in identity1/reconstructions.npz" in verdicts["C2"].criterion
+    assert verdicts["C1a"].verdict == "holds"
+
+
+def test_a_seed_that_diverged_wins_nothing(world: World) -> None:
+    world.set("gelu1", "sine/mse_noise_0.1", None)
+    assert world.judge()["C1c"].evidence == ["The closest is tanh in 100% of seeds."]
 
 
 def test_the_interval_is_scipys() -> None:

@@ -1,24 +1,22 @@
-"""The report door, on a small real sweep with gaps in it."""
+"""`src/report.py`, on a small real sweep with gaps in it."""
 
 import base64
 import json
 import re
+import shlex
 import subprocess
-import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, run_script
+from conftest import run_script
 
-from wavecoder.report import number
+from wavecoder.paper.report import number
 
 
 def report(folder: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, str(ROOT / "src" / "report.py"), str(folder)], capture_output=True, text=True, check=False
-    )
+    return run_script("report.py", folder.parent, str(folder))
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +113,7 @@ def test_gaps_are_named(sweep: Path) -> None:
     assert "<strong>C7</strong>" in html
 
 
-def test_the_page_needs_nothing_else(sweep: Path, page: Cells) -> None:
+def test_the_page_is_self_contained(sweep: Path, page: Cells) -> None:
     outside = [source for source in page.sources if not source.startswith(("data:", "#"))]
     assert outside == []
     assert "http" not in re.sub(r'src="data:[^"]*"', "", (sweep / "report.html").read_text())
@@ -148,6 +146,17 @@ def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
     assert order == sorted(order)
     assert "<!-- optimizer.lr -->" in picture
     assert "<td>epochs</td><td>20</td>" in (tmp_path / "sweep" / "report.html").read_text()
+
+
+def test_a_command_of_the_report_runs_the_same_again(sweep: Path, tmp_path: Path) -> None:
+    commands = [line.strip() for line in (sweep / "report.md").read_text().splitlines() if "python src/train.py" in line]
+    assert len(commands) == 6
+    command = next(each for each in commands if "activation=tanh latent=5" in each)
+    done = run_script("train.py", tmp_path, *shlex.split(command)[2:], "hydra.run.dir=again")
+    assert done.returncode == 0
+    again = json.loads((tmp_path / "again" / "results.json").read_text())
+    [file] = sweep.glob("activation=tanh*latent=5*/results.json")
+    assert again["config_fingerprint"] == json.loads(file.read_text())["config_fingerprint"]
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

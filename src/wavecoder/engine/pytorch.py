@@ -34,7 +34,7 @@ class PyTorchEngine(Engine):
         with torch.random.fork_rng(devices), torch.enable_grad():
             _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", epoch, step))
             for x, y in zip(inputs.chunk(parts, dim=1), targets.chunk(parts, dim=1), strict=True):
-                loss = self._losses(x.to(self.flat.dtype), y.to(self.flat.dtype))
+                loss = self._losses(x, y)
                 gradients = torch.autograd.grad(loss.sum(), self._parameters, materialize_grads=True)
                 self._collect(gradients, first=not losses)
                 losses.append(loss.detach())

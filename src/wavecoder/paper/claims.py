@@ -135,7 +135,8 @@ class PaperRuns:
         for job in sorted(completed, key=lambda job: not _has_papers_noise(job)):
             model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
             activation, latent = job["activation"] or LINEAR, job["latent_dim"]
-            if model in ("deep", "deep without bias", "linear_tied") and activation in ACTIVATIONS:
+            measured = model in ("deep", "deep without bias") or (model == "linear_tied" and "linear/excess" in job["metrics"])
+            if measured and activation in ACTIVATIONS:
                 self._jobs.setdefault((model, activation, latent), job)
             if model == "deep" and activation in ACTIVATIONS and latent in _LATENTS and _has_papers_noise(job):
                 self.networks.add((activation, latent))
@@ -158,7 +159,7 @@ class PaperRuns:
         """
         job = self._jobs.get((model, activation, latent))
         if job is None:
-            raise Missing(f"{activation} with a latent of {latent}" + ("" if model == "deep" else f", {model}"))
+            raise Missing(f"{activation} with a latent of {latent}" + ("" if model == "deep" else f" ({model})"))
         return job
 
     def latents(self, activation: str, model: str) -> list[int]:

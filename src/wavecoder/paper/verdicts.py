@@ -22,31 +22,61 @@ def _share(holds: Bool[ndarray, " member"]) -> str:
     return f"{holds.mean():.0%} of seeds"
 
 
+def _median(values: Values) -> float:
+    """The median over the seeds that did not diverge."""
+    finite = values[np.isfinite(values)]
+    return float(np.median(finite)) if len(finite) else float("nan")
+
+
+def _check_seeds(errors: Iterable[Values]) -> None:
+    if len({len(values) for values in errors}) > 1:
+        raise Missing("the same number of seeds of every network")
+
+
+def _errors(runs: PaperRuns, latent: int, metric: str, activations: Iterable[str]) -> dict[str, Values]:
+    """One metric of several autoencoders, by activation, over the same seeds."""
+    errors = {name: runs.errors(name, latent, metric) for name in activations}
+    _check_seeds(errors.values())
+    return errors
+
+
 def _missing_power(runs: PaperRuns, latent: int, metric: str, activations: Iterable[str] = ACTIVATIONS) -> dict[str, Values]:
-    """The share of the sine's power that is missing, of autoencoders and of the SVD."""
+    """The share of the sine's power that is missing from the reconstructions of autoencoders and of the SVD."""
     power = runs.sine_power()
-    errors = {name: runs.errors(name, latent, metric) / power for name in activations}
+    errors = {name: values / power for name, values in _errors(runs, latent, metric, activations).items()}
     seeds = len(next(iter(errors.values())))
     return errors | {"svd": np.full(seeds, runs.reference("svd", latent, metric) / power)}
 
 
-def _name(model: str) -> str:
-    return REFERENCES.get(model, model)
+def _label(model: str) -> str:
+    return REFERENCES[model].label if model in REFERENCES else model
 
 
 def _medians(errors: Mapping[str, Values]) -> str:
-    ordered = sorted(errors.items(), key=lambda item: float(np.nanmedian(item[1])))
-    return ", ".join(f"{_name(name)} {np.nanmedian(values):.3g}" for name, values in ordered)
+    return ", ".join(f"{_label(name)} {value:.3g}" for value, name in sorted((_median(errors[name]), name) for name in errors))
+
+
+def _ratios(ratios: Mapping[str, Values]) -> list[str]:
+    return [f"{_label(name)}: median ratio {_median(r):.3g}, below 1 in {_share(r < 1)}." for name, r in ratios.items()]
+
+
+def _winners(errors: Mapping[str, Values]) -> str:
+    """In how many seeds each model has the smallest error."""
+    first = np.array(list(errors))[np.nan_to_num(np.stack(list(errors.values())), nan=np.inf).argmin(0)]
+    return ", ".join(f"{_label(name)} in {_share(first == name)}" for name in errors if (first == name).any())
+
+
+def _smallest(errors: Mapping[str, Values], *without: str) -> Values:
+    """The smallest error in each seed; NaN where one diverged."""
+    return np.stack([values for name, values in errors.items() if name not in without]).min(0)
 
 
 def _poor_at_latent_1(runs: PaperRuns) -> list[Verdict]:
     errors = _missing_power(runs, 1, "sine/mse_noise_0.1")
-    stacked = np.stack(list(errors.values()))
-    best = stacked.min(0)
-    far = np.stack([errors[name] for name in (LINEAR, "relu", "svd")]).min(0)
-    others = np.stack([values for name, values in errors.items() if name != "tanh"]).min(0)
-    winners = np.array(list(errors))[stacked.argmin(0)]
-    wins = ", ".join(f"{_name(name)} in {_share(winners == name)}" for name in errors if (winners == name).any())
+    best = _smallest(errors)
+    three = {name: errors[name] for name in (LINEAR, "svd", "relu")}
+    far = _smallest(three)
+    others = _smallest(errors, "tanh")
     return [
         make_verdict(
             "C1a",
@@ -64,7 +94,7 @@ def _poor_at_latent_1(runs: PaperRuns) -> list[Verdict]:
             "smallest share missed by the three",
             far,
             far > FAR,
-            [f"{_name(name)}: more than {FAR:.0%} in {_share(errors[name] > FAR)}." for name in (LINEAR, "svd", "relu")],
+            [f"{_label(name)}: more than {FAR:.0%} in {_share(values > FAR)}." for name, values in three.items()],
         ),
         make_verdict(
             "C1c",
@@ -73,12 +103,12 @@ def _poor_at_latent_1(runs: PaperRuns) -> list[Verdict]:
             "tanh's error over that of the best other model",
             errors["tanh"] / others,
             errors["tanh"] < others,
-            [f"The closest is {wins}."],
+            [f"The closest is {_winners(errors)}."],
         ),
     ]
 
 
-def _linear_and_svd_at_latent_1(runs: PaperRuns) -> list[Verdict]:
+def _linear_at_latent_1(runs: PaperRuns) -> list[Verdict]:
     errors = _missing_power(runs, 1, "sine/mse_noise_0.1", [LINEAR])
     linear = np.minimum(errors[LINEAR], errors["svd"])
     to_svd, to_pca = (runs.distance(LINEAR, name, 1, 0.1) for name in ("svd", "pca"))
@@ -87,7 +117,7 @@ def _linear_and_svd_at_latent_1(runs: PaperRuns) -> list[Verdict]:
     evidence = [
         f"PCA's curve, the optimum of a linear autoencoder with biases, is itself {between:.3g} away from the SVD's.",
         f"The SVD's curve itself is flat: its root mean square is {float(flat):.3g} of the sine's.",
-        f"The linear autoencoder stands {np.median(to_pca):.3g} from PCA and {np.median(to_svd):.3g} from the SVD (medians).",
+        f"The linear autoencoder stands {_median(to_pca):.3g} from PCA and {_median(to_svd):.3g} from the SVD (medians).",
     ]
     return [
         make_verdict(
@@ -97,7 +127,6 @@ def _linear_and_svd_at_latent_1(runs: PaperRuns) -> list[Verdict]:
             "smaller share missed of the two",
             linear,
             linear > POOR,
-            [],
         ),
         make_verdict(
             "C2b",
@@ -115,25 +144,25 @@ def _linear_and_svd_at_latent_1(runs: PaperRuns) -> list[Verdict]:
             "its distance to PCA over that to the SVD",
             to_pca / to_svd,
             to_pca < to_svd,
-            [],
         ),
     ]
 
 
-def _without_bias(runs: PaperRuns, latent: int, level: float) -> list[str]:
+def _without_bias(runs: PaperRuns, latent: int, noise: float) -> list[str]:
     model = "deep without bias"
     try:
-        to_svd, to_pca = (runs.distance(LINEAR, name, latent, level, model) for name in ("svd", "pca"))
+        to_svd, to_pca = (runs.distance(LINEAR, name, latent, noise, model) for name in ("svd", "pca"))
     except Missing as missing:
         return [f"Not compared with the autoencoder without biases: {missing} is not in this sweep."]
     nearer = _share(to_svd < to_pca)
-    medians = f"{np.median(to_svd):.3g} from the SVD and {np.median(to_pca):.3g} from PCA"
+    medians = f"{_median(to_svd):.3g} from the SVD and {_median(to_pca):.3g} from PCA"
     return [f"Trained without biases it stands {medians}, nearer to the SVD in {nearer}."]
 
 
 def _better_at_latent_5(runs: PaperRuns) -> list[Verdict]:
     metric = "sine/mse_noise_0.1"
     one, five = (_missing_power(runs, latent, metric) for latent in (1, 5))
+    _check_seeds([*one.values(), *five.values()])
     ratios = {name: five[name] / one[name] for name in one}
     worst = np.stack(list(ratios.values())).max(0)
     return [
@@ -144,15 +173,15 @@ def _better_at_latent_5(runs: PaperRuns) -> list[Verdict]:
             "largest of the eight models' ratios of error, 5 to 1",
             worst,
             worst < 1,
-            [f"{_name(name)}: median ratio {np.nanmedian(r):.3g}, below 1 in {_share(r < 1)}." for name, r in ratios.items()],
+            _ratios(ratios),
         )
     ]
 
 
-def _linear_and_svd_at_latent_5(runs: PaperRuns) -> list[Verdict]:
+def _linear_at_latent_5(runs: PaperRuns) -> list[Verdict]:
     to_svd, to_pca = (runs.distance(LINEAR, name, 5, 0.1) for name in ("svd", "pca"))
     between = float(runs.distance("pca", "svd", 5, 0.1)[0])
-    evidence = [f"Distance to PCA: median {np.median(to_pca):.3g}; of PCA to the SVD: {between:.3g}."]
+    evidence = [f"Distance to PCA: median {_median(to_pca):.3g}; of PCA to the SVD: {between:.3g}."]
     return [
         make_verdict(
             "C4a",
@@ -179,10 +208,7 @@ def _best_at_high_noise(runs: PaperRuns) -> list[Verdict]:
     errors = _missing_power(runs, 5, "sine/mean_mse_noise_1.0", NONLINEAR)
     del errors["svd"]
     pair = np.maximum(errors["prelu"], errors["gelu"])
-    others = np.stack([values for name, values in errors.items() if name not in ("prelu", "gelu")]).min(0)
-    stacked = np.stack(list(errors.values()))
-    winners = np.array(list(errors))[stacked.argmin(0)]
-    wins = ", ".join(f"{name} in {_share(winners == name)}" for name in errors if (winners == name).any())
+    others = _smallest(errors, "prelu", "gelu")
     return [
         make_verdict(
             "C5",
@@ -191,7 +217,7 @@ def _best_at_high_noise(runs: PaperRuns) -> list[Verdict]:
             "the larger of their two errors over the smallest of the others",
             pair / others,
             pair < others,
-            [f"Median shares of the sine's power missed by the mean: {_medians(errors)}.", f"The best is {wins}."],
+            [f"Median shares of the sine's power missed by the mean: {_medians(errors)}.", f"The best is {_winners(errors)}."],
         )
     ]
 
@@ -213,16 +239,17 @@ def _linear_at_high_noise(runs: PaperRuns) -> list[Verdict]:
 
 
 def _theorem(runs: PaperRuns) -> list[Verdict]:
-    def distances(latent: int) -> tuple[Values, Values]:
+    def distances(latent: int) -> tuple[Values, Values, Bool[ndarray, " member"]]:
         excess, angle = (runs.errors(LINEAR, latent, f"linear/{name}", "linear_tied") for name in ("excess", "largest_angle"))
-        return excess, angle
+        return excess, angle, (excess < 1e-3) & (angle < 1)
 
-    excess, angle = distances(5)
+    _, angle, converged = distances(5)
     evidence = []
-    for latent in runs.latents("linear_tied", LINEAR):
-        each, turned = distances(latent)
-        there = _share((each < 1e-3) & (turned < 1))
-        evidence.append(f"Latent {latent}: excess {np.median(each):.2g}, angle {np.median(turned):.2g}°, there in {there}.")
+    for latent in runs.latents(LINEAR, "linear_tied"):
+        excess, turned, both = distances(latent)
+        evidence.append(
+            f"Latent {latent}: excess {_median(excess):.2g}, angle {_median(turned):.2g}°; converged in {_share(both)}."
+        )
     return [
         make_verdict(
             "C7",
@@ -230,7 +257,7 @@ def _theorem(runs: PaperRuns) -> list[Verdict]:
             "Its error is less than 0.1 % above the smallest possible, and its largest principal angle to U_5 is below 1 degree.",
             "largest principal angle, in degrees",
             angle,
-            (excess < 1e-3) & (angle < 1),
+            converged,
             evidence,
         )
     ]
@@ -239,14 +266,10 @@ def _theorem(runs: PaperRuns) -> list[Verdict]:
 def _beating_the_svd(runs: PaperRuns) -> list[Verdict]:
     verdicts = []
     for part, latent in (("C8a", 1), ("C8b", 5)):
-        ratios, noisy = (
-            {name: runs.errors(name, latent, f"{metric}/over_svd") for name in NONLINEAR}
-            for metric in ("val/mse", "val/mse_noise_1.0")
-        )
-        best = np.stack(list(ratios.values())).min(0)
-        evidence = [f"{name}: median ratio {np.nanmedian(r):.3g}, below 1 in {_share(r < 1)}." for name, r in ratios.items()]
-        losing = ", ".join(f"{name} {np.nanmedian(r):.3g}" for name, r in noisy.items() if np.nanmedian(r) > 1)
-        evidence.append(f"On signals with noise 1 the SVD is better than: {losing or 'none of them'} (median ratios).")
+        ratios, noisy = (_errors(runs, latent, f"{metric}/over_svd", NONLINEAR) for metric in ("val/mse", "val/mse_noise_1.0"))
+        best = _smallest(ratios)
+        losing = ", ".join(f"{name} {_median(r):.3g}" for name, r in noisy.items() if _median(r) > 1)
+        noise_1 = f"On signals with noise 1 the SVD is better than: {losing or 'none of them'} (median ratios)."
         verdicts.append(
             make_verdict(
                 part,
@@ -255,7 +278,7 @@ def _beating_the_svd(runs: PaperRuns) -> list[Verdict]:
                 "the best nonlinear error over the SVD's",
                 best,
                 best < 1,
-                evidence,
+                [*_ratios(ratios), noise_1],
             )
         )
     return verdicts
@@ -263,12 +286,9 @@ def _beating_the_svd(runs: PaperRuns) -> list[Verdict]:
 
 _CLAIMS: dict[str, tuple[str, Callable[[PaperRuns], list[Verdict]]]] = {
     "C1": ("With a latent of 1 and noise 0.1 all are poor, Identity, SVD and ReLU worst, tanh closest.", _poor_at_latent_1),
-    "C2": (
-        "With a latent of 1 the linear autoencoder and the SVD are both poor but visibly differ.",
-        _linear_and_svd_at_latent_1,
-    ),
+    "C2": ("With a latent of 1 the linear autoencoder and the SVD are both poor but visibly differ.", _linear_at_latent_1),
     "C3": ("With a latent of 5, every model improves on a latent of 1.", _better_at_latent_5),
-    "C4": ("With a latent of 5 the linear autoencoder and the SVD are nearly identical.", _linear_and_svd_at_latent_5),
+    "C4": ("With a latent of 5 the linear autoencoder and the SVD are nearly identical.", _linear_at_latent_5),
     "C5": ("With a latent of 5 and noise 1, PReLU and GELU give the best nonlinear means.", _best_at_high_noise),
     "C6": ("With a latent of 5 and noise 1, even the linear models come really close.", _linear_at_high_noise),
     "C7": ("A tied linear autoencoder converges to the SVD's subspace.", _theorem),
@@ -277,7 +297,7 @@ _CLAIMS: dict[str, tuple[str, Callable[[PaperRuns], list[Verdict]]]] = {
 
 
 def judge_all(runs: PaperRuns) -> list[Verdict]:
-    """All claims in order; one whose runs are not there cannot be judged, and says which it needs."""
+    """All claims in order; one whose runs are missing cannot be judged, and says which it needs."""
     verdicts = []
     for name, (claim, function) in _CLAIMS.items():
         try:

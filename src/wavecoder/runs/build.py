@@ -4,11 +4,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from inspect import Parameter, signature
+from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import torch
 from hydra.errors import InstantiationException
-from hydra.utils import get_class, instantiate
+from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
@@ -137,9 +138,9 @@ def _class(config: DictConfig, group: str) -> Any:
     if not target:
         raise SettingError(f"{group}._target_: must name a class")
     try:
-        return get_class(str(target))
+        return resolve_name(str(target))
     except Exception as error:
-        raise SettingError(f"{group}._target_={target}: {' '.join(str(error.__cause__ or error).split())}") from error
+        raise SettingError(f"{group}._target_={target}: {' '.join(str(error).split())}") from error
 
 
 def _parameters(kind: Any) -> dict[str, Parameter]:

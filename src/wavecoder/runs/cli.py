@@ -20,7 +20,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from wavecoder.runs import job, resolvers
 from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
-from wavecoder.runs.settings import RENAMED, SettingError, Settings
+from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
 FAILED, BAD_INPUT = 1, 2  # exit statuses
 _LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
@@ -123,10 +123,7 @@ def explain(error: Exception) -> str:
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)
-        if key in RENAMED:
-            return f"{key}: is now called {RENAMED[key]}"
-        known = ", ".join(sorted(str(key) for key in cause.parent_node if key != "hydra"))
-        return f"{key}: no such setting; there are {known}"
+        return f"{key}: {no_such_setting(key, (str(name) for name in cause.parent_node if name != 'hydra'))}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     return " ".join(str(error).split())

@@ -7,7 +7,8 @@ checked by that class.
 
 import math
 import re
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, Optional
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
@@ -197,6 +198,24 @@ def from_config(config: DictConfig) -> Settings:
         plain.pop("hydra", None)
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
+    _refuse_unknown_keys(plain, Settings)
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
     return settings
+
+
+def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
+    """Refuse keys that were added with `+` where all settings are known."""
+    known = {field.name: field.type for field in fields(kind)}
+    for key in map(str, node):
+        if key not in known:
+            raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
+        if is_dataclass(known[key]):
+            _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
+
+
+def no_such_setting(full_key: str, known: Iterable[str]) -> str:
+    """What to say of a setting that does not exist."""
+    if full_key in RENAMED:
+        return f"is now called {RENAMED[full_key]}"
+    return f"no such setting; there are {', '.join(sorted(known))}"

@@ -1,0 +1,151 @@
+"""The figures of a report: the paper's, and ours, as far as there are runs to draw them from."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy import ndarray
+
+from wavecoder import plots
+from wavecoder.families import FAMILIES
+from wavecoder.paper.claims import Job, values_of
+from wavecoder.paper.tables import as_in_the_paper, labels_of
+from wavecoder.references import REFERENCES
+from wavecoder.runs.results import varied
+from wavecoder.subspace import LABELS
+from wavecoder.training.files import read_arrays
+
+Arrays = Mapping[str, ndarray]
+Named = Iterator[tuple[str, Figure]]
+"""Figures, each after the name of its file."""
+
+_NOISY = {"0.1": "figure_08_noise_0.1", "1.0": "figure_13_noise_1"}  # by the standard deviation of the noise
+_RECONSTRUCTIONS = {  # by latent, noise, and whether every copy is shown or only their mean
+    (1, "0.1", True): "figure_09_latent_1",
+    (1, "0.1", False): "figure_10_latent_1",
+    (5, "0.1", True): "figure_11_latent_5",
+    (5, "0.1", False): "figure_12_latent_5",
+    (5, "1.0", False): "figure_14_latent_5",
+    (5, "1.0", True): "figure_14_copies_latent_5",
+}
+
+
+def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -> Named:
+    """All figures of a report, each after the name of its file.
+
+    Args:
+        networks: Completed jobs, in the order in which figures show them.
+        linear: Completed jobs of linear networks that were compared with the subspace of the SVD.
+        folder: The sweep's folder.
+    """
+    networks = as_in_the_paper(networks)
+    labels = labels_of(networks)
+    arrays = {job["job"]: found for job in networks if (found := read_arrays(folder / job["job"])) is not None}
+    yield from _signals(list(arrays.values()))
+    yield from _reconstructions([job for job in networks if "sine" in arrays.get(job["job"], {})], labels, arrays)
+    for job in networks:
+        if "latent" in arrays.get(job["job"], {}):
+            label = labels[job["job"]]
+            yield f"latent_{_file_name(label)}", _latent(arrays[job["job"]], f"{label}: the latent")
+    yield from _convergence([job for job in linear if job["model"] == "linear_tied"])
+    yield from _dependence(networks)
+
+
+def _file_name(label: str) -> str:
+    return re.sub(r"[^\w.+=,-]+", "_", label)
+
+
+def _signals(arrays: Sequence[Arrays]) -> Named:
+    """The test sine, the families of signals, and noisy copies of the sine."""
+    for first in [each for each in arrays if "sine" in each][:1]:
+        times = first["times"]
+        yield "figure_06_samples", plots.sampled_signal(times, first["sine"])
+        families = [name for name in first["families"].tolist() if name in FAMILIES] if "families" in first else []
+        parameters = {name: FAMILIES[name] for name in families}
+        drawn = {name: a * np.sin(multiple * times + phase) for name, (a, multiple, phase) in parameters.items()}
+        if drawn:
+            yield "figure_07_families", plots.families(times, drawn, 1.0)
+    noisy = {key: each for each in reversed(arrays) for key in each if key.startswith("noisy_")}
+    for key, each in sorted(noisy.items()):
+        noise = key.removeprefix("noisy_")
+        panel = {f"sin(t) with noise {noise}": each[key]}
+        yield _NOISY.get(noise, key), plots.reconstructions(each["times"], each["sine"], panel, "Noisy copies of the sine")
+
+
+def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays: Mapping[str, Arrays]) -> Named:
+    """The noisy sine reconstructed by all networks and the SVD: the paper's figures, and one for every other latent and noise."""
+    measured = {
+        (job["latent_dim"], key.removeprefix("autoencoder_"))
+        for job in networks
+        for key in arrays[job["job"]]
+        if key.startswith("autoencoder_")
+    }
+    papers = {latent for latent, _, _ in _RECONSTRUCTIONS}
+    others = sorted((latent, noise) for latent, noise in measured if latent not in papers or noise not in _NOISY)
+    names = {(*each, False): "reconstructions_latent_{}_noise_{}".format(*each) for each in others}
+    for (latent, noise, copies), name in (_RECONSTRUCTIONS | names).items():
+        if (latent, noise) not in measured:
+            continue
+        key = f"autoencoder_{noise}"
+        jobs = [job["job"] for job in networks if job["latent_dim"] == latent and key in arrays[job["job"]]]
+        first = arrays[jobs[0]]
+        jobs = [job for job in jobs if np.array_equal(arrays[job]["sine"], first["sine"])]
+        panels = {labels[job]: arrays[job][key][arrays[job]["shown"]] for job in jobs}
+        panels |= {REFERENCES["svd"].label: first[f"svd_{noise}"]} if f"svd_{noise}" in first else {}
+        count = len(first[f"noisy_{noise}"])
+        what = f"Reconstructions of the {count} copies" if copies else f"Means of the {count} reconstructions"
+        title = f"{what}: latent {latent}, noise {float(noise):g}"
+        yield name, plots.reconstructions(first["times"], first["sine"], panels, title, copies)
+
+
+def _latent(arrays: Arrays, title: str) -> Figure:
+    """A one-dimensional latent."""
+    shown = arrays["shown"]
+    curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
+    decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
+    return plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title)
+
+
+def _convergence(tied: Sequence[Job]) -> Named:
+    """How tied linear autoencoders converge to the SVD, one curve for each size of the latent."""
+    if not tied:
+        return
+    steps = tied[0]["subspace"]["steps"]
+    alike = [job for job in tied if job["subspace"]["steps"] == steps]
+    curves = {
+        LABELS[name]: {f"latent {job['latent_dim']}": np.median(job["subspace"][name], axis=1) for job in alike}
+        for name in ("linear/excess", "linear/largest_angle", "linear/gram_error")
+    }
+    title = "How tied linear autoencoders converge to the SVD, medians over seeds"
+    yield "theorem", plots.convergence(steps, curves, title)
+
+
+def _dependence(networks: Sequence[Job]) -> Named:
+    """Errors against the settings that the sweep varied, other than the network and the size of its latent."""
+    for network, latent in dict.fromkeys((job["network"], job["latent_dim"]) for job in networks):
+        jobs = [job for job in networks if (job["network"], job["latent_dim"]) == (network, latent)]
+        keys = sorted(set(varied(jobs)) - {"activation", "model", "latent", "latent.dim", "sweep"})
+        if len(jobs) < 3 or not keys:
+            continue
+        choices = {job["job"]: ", ".join(job["overrides"][key] for key in keys if key in job["overrides"]) for job in jobs}
+        jobs.sort(key=lambda job: _natural(choices[job["job"]]))
+        measured = [metric for metric in jobs[0]["metrics"] if all(metric in job["metrics"] for job in jobs)]
+        noisy = [metric for metric in measured if re.fullmatch(r"val/mse_noise_[^/]+", metric)]
+        metrics = [metric for metric in ("train/mse", "val/mse", *noisy[:1]) if metric in measured]
+        series = {metric: [values_of(job, metric) for job in jobs] for metric in metrics}
+        svd = jobs[0]["references"].get("svd", {})
+        lines = {"SVD, val/mse": svd["val/mse"]} if "val/mse" in svd else {}
+        names, title = [choices[job["job"]] for job in jobs], f"{network} autoencoder, latent {latent}"
+        figure = plots.dependence(", ".join(keys), names, series, lines, title)
+        yield f"dependence_{_file_name(network)}_latent_{latent}", figure
+
+
+def _natural(choice: str) -> tuple[bool, float, str]:
+    """A key that sorts numbers by value, and after them other choices by length and name."""
+    first = choice.split(",")[0]
+    try:
+        return (False, float(first), choice)
+    except ValueError:
+        return (True, len(choice), choice)

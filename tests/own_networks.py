@@ -1,0 +1,99 @@
+"""Networks of the tests' own, as a user would write them: plain modules that wavecoder has never seen."""
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+Loss = Callable[[Tensor, Tensor], Tensor]
+
+
+class ResidualAutoencoder(nn.Module):
+    """Fully connected, with layer normalisation and skip connections."""
+
+    def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(ResidualBlock(signal_length, activation), nn.Linear(signal_length, latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, signal_length), ResidualBlock(signal_length, activation))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class ResidualBlock(nn.Module):
+    def __init__(self, size: int, activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.inner = nn.Sequential(nn.LayerNorm(size), nn.Linear(size, 20), activation(), nn.Linear(20, size))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.inner(x)
+
+
+class ConvolutionalAutoencoder(nn.Module):
+    """Two strided convolutions and a linear layer, and the reverse. `scale`, a buffer, stands for constants of a network."""
+
+    scale: Tensor
+
+    def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        reduced = math.ceil(signal_length / 4)
+        self.signal_length = signal_length
+        self.register_buffer("scale", torch.tensor(0.7))
+        self.encoder = nn.Sequential(
+            nn.Unflatten(-1, (1, signal_length)),
+            nn.Conv1d(1, 4, 5, stride=2, padding=2),
+            activation(),
+            nn.Conv1d(4, 8, 5, stride=2, padding=2),
+            activation(),
+            nn.Flatten(),
+            nn.Linear(8 * reduced, latent_dim),
+        )
+        self.decoder = nn.Sequential(
+            nn.Linear(latent_dim, 8 * reduced),
+            nn.Unflatten(-1, (8, reduced)),
+            activation(),
+            nn.ConvTranspose1d(8, 4, 4, stride=2, padding=1),
+            activation(),
+            nn.ConvTranspose1d(4, 1, 4, stride=2, padding=1),
+            nn.Flatten(),
+        )
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(self.scale * x)
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)[:, : self.signal_length] / self.scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+
+class VariationalAutoencoder(nn.Module):
+    """Kingma & Welling (2014): draws noise while it is trained, and says itself what its loss is."""
+
+    def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.Tanh) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(signal_length, 20), activation(), nn.Linear(20, 2 * latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, 20), activation(), nn.Linear(20, signal_length))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return self.encoder(x).chunk(2, dim=-1)[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.decode(self.encode(x))
+
+    def training_loss(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
+        mean, log_variance = self.encoder(inputs).chunk(2, dim=-1)
+        z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
+        divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean() / 2
+        return loss(self.decode(z), targets) + 1e-3 * divergence
