@@ -8,11 +8,9 @@ import os
 import platform
 import tempfile
 import time
-from contextlib import nullcontext
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
-from unittest.mock import patch
 
 import lightning as L
 import torch
@@ -22,8 +20,10 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from wavecoder import commandline, native, signals
-from wavecoder.training import build
+from wavecoder.engine.compiled import library
+from wavecoder.runs.cli import CONF  # which registers the settings
+from wavecoder.runs.run import prepare
+from wavecoder.signals import SinusoidSource
 
 SIGNALS, BATCH = 20_000, 64
 
@@ -57,20 +57,19 @@ class EpochTimes(L.Callback):
             self.whole.append((time.perf_counter() - self._start) / steps)
 
 
-def wavecoder(replicas: int, epochs: int, *overrides: str, profiler: Profiler | None = None, compiled: bool = True) -> EpochTimes:
-    """The default run, with its default callbacks and logging; if not `compiled`, as where there was no C compiler."""
-    choices = [f"replicas={replicas}", "activation=tanh", "latent='5'", f"trainer.max_epochs={epochs}", *overrides]
-    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(commandline.CONF), version_base="1.3"):
+def wavecoder(num_seeds: int, epochs: int, *overrides: str, profiler: Profiler | None = None) -> EpochTimes:
+    """The default run, with its default callbacks and logging."""
+    choices = [f"num_seeds={num_seeds}", "activation=tanh", "latent='5'", f"trainer.max_epochs={epochs}", *overrides]
+    with tempfile.TemporaryDirectory() as folder, initialize_config_dir(str(CONF), version_base="1.3"):
         config = compose("train", choices, return_hydra_config=True)
         config.hydra.runtime.output_dir = folder
         HydraConfig.instance().set_config(config)
-        run = build(config)
+        run = prepare(config)
         times = EpochTimes()
         run.trainer.callbacks.append(times)  # type: ignore[attr-defined]
         if profiler is not None:
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
-        with nullcontext() if compiled else patch.object(native, "library", lambda: None):
-            run.trainer.fit(run.module, run.datamodule)
+        run.trainer.fit(run.module, run.datamodule)
     return times
 
 
@@ -83,8 +82,8 @@ def network() -> nn.Sequential:
 
 def training_signals() -> Tensor:
     """The same signals, in rows as PyTorch's users have them."""
-    waves = signals.sample(SIGNALS, list(signals.FAMILIES), 2.25, signals.generator("cpu", "benchmark"))
-    return waves.at(signals.time_grid(100, 0.1)).contiguous()
+    source = SinusoidSource(train_size=SIGNALS)
+    return source.training_set("cpu").evaluate(source.times("cpu")).contiguous()
 
 
 def bare_loop(epochs: int, fused: bool) -> list[float]:
@@ -136,9 +135,9 @@ def machine() -> str:
     """What this was measured on."""
     model = next((line.split(":")[1].strip() for line in _cpuinfo() if line.startswith("model name")), platform.processor())
     versions = f"Python {platform.python_version()}, torch {torch.__version__}"
-    library = native.library()
-    step = "no training step compiled" if library is None else f"training step compiled for {library.instruction_set}"
-    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {step}, {versions}, {date.today()}"
+    built = library()
+    engine = "no compiled engine" if built is None else f"compiled engine for {built.instruction_set}"
+    return f"{model}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, {engine}, {versions}, {date.today()}"
 
 
 def _cpuinfo() -> list[str]:

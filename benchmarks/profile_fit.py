@@ -1,4 +1,4 @@
-"""Where the time of a fit goes, by operator and by Lightning's hooks: `python benchmarks/profile_fit.py [REPLICAS]`."""
+"""Where the time of a fit goes, by operator and by Lightning's hooks: `python benchmarks/profile_fit.py [NUM_SEEDS]`."""
 
 import logging
 import sys
@@ -18,19 +18,19 @@ def main() -> None:
     """Profile two epochs twice: once for the hooks, once, slower, for the operators."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    replicas = int(sys.argv[1]) if len(sys.argv) > 1 else 32
+    num_seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 32
     steps = EPOCHS * (contestants.SIGNALS // contestants.BATCH)
 
     hooks = SimpleProfiler()
-    contestants.wavecoder(replicas, EPOCHS, profiler=hooks)
+    contestants.wavecoder(num_seeds, EPOCHS, profiler=hooks)
     with profile(activities=[ProfilerActivity.CPU]) as operators:
-        contestants.wavecoder(replicas, EPOCHS)
+        contestants.wavecoder(num_seeds, EPOCHS)
 
     for title, rows in {
-        f"Lightning's hooks and loops, {replicas} replicas": [
+        f"Lightning's hooks and loops, {num_seeds} seeds": [
             (name, sum(durations) * 1e6, len(durations)) for name, durations in hooks.recorded_durations.items()
         ],
-        f"operators, {replicas} replicas (slower while profiled)": [
+        f"operators, {num_seeds} seeds (slower while profiled)": [
             (event.key, event.self_cpu_time_total, event.count) for event in operators.key_averages()
         ],
     }.items():

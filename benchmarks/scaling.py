@@ -11,15 +11,15 @@ from matplotlib.figure import Figure
 
 PICTURE = Path(__file__).parents[1] / "docs" / "scaling.png"
 ROUNDS = 3
-REPLICAS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+SEEDS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 BATCHES = (16, 32, 64, 128, 256, 512)
 LENGTHS = (50, 100, 200, 400, 800)
 SIZES = (5_000, 10_000, 20_000, 40_000, 80_000)
 
 
-def step(replicas: int, *overrides: str, size: int = 6_400) -> float:
+def step(num_seeds: int, *overrides: str, size: int = 6_400) -> float:
     """Median seconds of an optimiser step over the epochs of a fit; the first, which warms up, is left out."""
-    times = contestants.wavecoder(replicas, 4, f"data.train_size={size}", "data.val_size=64", *overrides)
+    times = contestants.wavecoder(num_seeds, 4, f"data.train_size={size}", "data.val_size=64", *overrides)
     return statistics.median(times.training[1:])
 
 
@@ -27,32 +27,32 @@ def main() -> None:
     """Measure four curves, in turns, and draw the medians."""
     warnings.filterwarnings("ignore")
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    measured: dict[str, dict[int, list[float]]] = {"replicas": {}, "batch": {}, "length": {}, "signals": {}}
+    measured: dict[str, dict[int, list[float]]] = {"seeds": {}, "batch": {}, "length": {}, "signals": {}}
     for number in range(ROUNDS):
         print(f"round {number + 1} of {ROUNDS}", file=sys.stderr)
-        for replicas in REPLICAS:
-            measured["replicas"].setdefault(replicas, []).append(step(replicas) * 1e6 / replicas)
+        for num_seeds in SEEDS:
+            measured["seeds"].setdefault(num_seeds, []).append(step(num_seeds) * 1e6 / num_seeds)
         for batch in BATCHES:
             seconds = step(32, f"data.batch_size={batch}", size=50 * batch)
             measured["batch"].setdefault(batch, []).append(seconds * 1e6 / 32 / batch)
         for length in LENGTHS:
-            measured["length"].setdefault(length, []).append(step(32, f"data.samples={length}") * 1e6 / 32)
+            measured["length"].setdefault(length, []).append(step(32, f"data.signal_length={length}") * 1e6 / 32)
         for size in SIZES:
             measured["signals"].setdefault(size, []).append(step(1, size=size) * (size // contestants.BATCH))
     curves = {name: {x: statistics.median(ys) for x, ys in curve.items()} for name, curve in measured.items()}
 
     panels = {
-        "replicas": ("replicas at once", "µs a step and replica"),
-        "batch": ("signals in a batch, 32 replicas", "µs a signal and replica"),
-        "length": ("samples of a signal, 32 replicas", "µs a step and replica"),
-        "signals": ("signals in an epoch, 1 replica", "seconds an epoch"),
+        "seeds": ("seeds at once", "µs a step and seed"),
+        "batch": ("signals in a batch, 32 seeds", "µs a signal and seed"),
+        "length": ("values of a signal, 32 seeds", "µs a step and seed"),
+        "signals": ("signals in an epoch, 1 seed", "seconds an epoch"),
     }
     figure = Figure(figsize=(12, 7), layout="constrained")
     for axis, (name, (x, y)) in zip(figure.subplots(2, 2).flat, panels.items(), strict=True):
         curve = curves[name]
         axis.plot(list(curve), list(curve.values()), "o-", color="#0072B2")
         axis.set(xlabel=x, ylabel=y)
-        if name in ("replicas", "batch"):
+        if name in ("seeds", "batch"):
             axis.set(xscale="log", xticks=list(curve), xticklabels=[f"{value:,}" for value in curve])
             axis.minorticks_off()
         else:  # where a straight line is what is hoped for
