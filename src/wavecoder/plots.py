@@ -4,6 +4,7 @@ Colours are Okabe & Ito's (2008), which colour-blind readers can tell apart; whe
 """
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -90,10 +91,10 @@ def families(times: Float[ndarray, " time"], signals: Mapping[str, Float[ndarray
 
 
 def _family(name: str) -> str:
+    """A family as a formula, where its name is one of those sums and products: `sin*cos` is sin rt · cos rt."""
     signs = {"sin": "sin rt", "cos": "cos rt", "+": " + ", "-": " − ", "*": " · "}
-    for old, new in signs.items():
-        name = name.replace(old, new)
-    return name
+    parts = re.split(r"([-+*])", name)
+    return "".join(signs[part] for part in parts) if set(parts) <= set(signs) else name
 
 
 def latent_curves(
@@ -131,7 +132,7 @@ def plane(
     weight: Float[ndarray, "2 3"],
     title: str,
 ) -> Figure:
-    """Signals of three samples, the plane of their left singular vectors U₂, and a tied autoencoder's (paper 2.1, figure 3).
+    """Signals of three values, the plane of their left singular vectors U₂, and a tied autoencoder's (paper 2.1, figure 3).
 
     Args:
         signals: The points.
@@ -154,7 +155,7 @@ def plane(
             axis.plot(
                 *np.stack([0 * vector, vector]).T, color=color, linestyle=style, linewidth=2, label=None if number else label
             )
-    axis.set(xlabel="sample 1", ylabel="sample 2", zlabel="sample 3", title=title)
+    axis.set(xlabel="value 1", ylabel="value 2", zlabel="value 3", title=title)
     axis.view_init(elev=18, azim=-50)
     axis.set_box_aspect((1, 1, 1), zoom=0.88)
     axis.locator_params(nbins=5)
@@ -186,16 +187,16 @@ def convergence(steps: Sequence[int], curves: Mapping[str, Mapping[str, Float[nd
 def dependence(
     label: str,
     choices: Sequence[str],
-    series: Mapping[str, Sequence[Float[ndarray, " replica"]]],
+    series: Mapping[str, Sequence[Float[ndarray, " member"]]],
     lines: Mapping[str, float],
     title: str,
 ) -> Figure:
-    """How errors depend on one setting: the median over replicas, and their range.
+    """How errors depend on one setting: the median over members, and their range.
 
     Args:
         label: Name of the setting.
         choices: Its values, in order.
-        series: By the name of the error, for each value the errors of all replicas.
+        series: By the name of the error, for each value the errors of all members.
         lines: Errors that do not depend on the setting, by name.
         title: Title of the figure.
     """
@@ -208,6 +209,6 @@ def dependence(
     for (name, error), color in zip(lines.items(), (BLACK, ORANGE), strict=False):
         axis.axhline(error, color=color, linestyle=":", label=name)
     axis.set_xticks(places, choices)
-    axis.set(xlabel=label, ylabel="mean squared error per sample", yscale="log", title=title)
+    axis.set(xlabel=label, ylabel="mean squared error per value", yscale="log", title=title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
