@@ -18,7 +18,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py src/wavecoder/
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-train: $(VENV)/.installed  ## train one autoencoder and print how it stands against the SVD; ARGS='activation=tanh' for another
+train: $(VENV)/.installed  ## train one autoencoder and compare it with the SVD; ARGS='activation=tanh' for another
 	$(BIN)/python src/train.py $(ARGS)
 
 test: $(VENV)/.installed  ## run the tests; ARGS='-k signals' for some of them

@@ -1,4 +1,4 @@
-"""Compiles src/wavecoder/engine/compiled.c while the package is installed.
+"""Compiles src/wavecoder/engine/compiled.c while the package is installed, and adds conf/ to the wheel.
 
 Without a C compiler the package works as well, but training on CPUs is slower.
 """
@@ -31,10 +31,12 @@ FLAGS = [
 ]
 
 
-class CompileEngine(BuildHookInterface[Any]):
-    """One library for each instruction set, beside the source."""
+class BuildHook(BuildHookInterface[Any]):
+    """Adds one library for each instruction set, beside the source, and the configuration."""
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
+        if version == "standard":  # an editable installation reads conf/ where it is
+            build_data["force_include"]["conf"] = "wavecoder/conf"
         if platform.machine() not in ("x86_64", "AMD64"):
             return  # not measured on other processors
         compiler = shlex.split(os.environ.get("CC", "cc"))

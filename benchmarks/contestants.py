@@ -29,10 +29,10 @@ SIGNALS, BATCH = 20_000, 64
 
 
 class EpochTimes(L.Callback):
-    """Seconds per optimiser step of every epoch, twice: of the training alone, and with what comes after it.
+    """Seconds per optimiser step of every epoch, twice: of the training alone, and with the validation and checkpoint after it.
 
-    `whole` runs from the start of one epoch to the start of the next (or the end of the fit), so it has the validation, the
-    checkpoints and all logging in it.
+    `whole` runs from the start of one epoch to the start of the next (or the end of the fit), so it includes the validation, the
+    checkpoints and all logging.
     """
 
     def __init__(self) -> None:

@@ -55,7 +55,7 @@ def main() -> None:
         if name in ("seeds", "batch"):
             axis.set(xscale="log", xticks=list(curve), xticklabels=[f"{value:,}" for value in curve])
             axis.minorticks_off()
-        else:  # where a straight line is what is hoped for
+        else:  # where a straight line is expected
             axis.xaxis.set_major_formatter("{x:,.0f}")
             axis.set_xlim(left=0)
         axis.set_ylim(bottom=0)

@@ -14,6 +14,8 @@ from typing import Any
 import lightning as L
 import pytest
 import torch
+from hydra import compose, initialize_config_dir
+from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -21,6 +23,7 @@ from wavecoder.engine import Problem, choose
 from wavecoder.engine.compiled import instruction_set, library
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
+from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.signals import SinusoidSource
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
@@ -111,8 +114,13 @@ def run_script(
     script: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python src/SCRIPT ARGUMENTS` in a folder and return what it printed and its exit status."""
+    return run_command(folder, sys.executable, str(ROOT / "src" / script), *arguments, environment=environment)
+
+
+def run_command(folder: Path, *command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run a command in a folder and return what it printed and its exit status."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "src" / script), *arguments],
+        command,
         cwd=folder,
         env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         capture_output=True,
@@ -126,6 +134,13 @@ def run_script(
 def run_train(tmp_path: Path) -> Run:
     """Runs `python src/train.py ARGUMENTS` in an empty folder."""
     return partial(run_script, "train.py", tmp_path)
+
+
+def composed(*overrides: str) -> DictConfig:
+    """The configuration that these overrides give, with its `hydra` node."""
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        quoted = [quote_whole_numbers(override) for override in overrides]
+        return compose("train", quoted, return_hydra_config=True)
 
 
 JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "num_seeds=2")

@@ -1,7 +1,7 @@
 """The networks: plain PyTorch modules of one autoencoder each, after P. J. O. Câmara, "Autoencoders" (2024), sections 2 and 4.3.
 
-Any `torch.nn.Module` with `encode`, `decode` and `forward` can stand in their place, see docs/extending.md. Nothing here knows
-of seeds, ensembles, Lightning or Hydra.
+Any other `torch.nn.Module` with `encode`, `decode` and `forward` can be used in their place, see docs/extending.md. Nothing here
+depends on seeds, ensembles, Lightning or Hydra.
 """
 
 import math

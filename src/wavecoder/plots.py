@@ -70,7 +70,7 @@ def reconstructions(
 
 
 def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]) -> Figure:
-    """A continuous signal and the samples that stand for it (paper, figure 6)."""
+    """A continuous signal and its samples (paper, figure 6)."""
     figure, (axis,) = _grid(1, 1, 7.0, 2.6)
     fine = np.linspace(times[0], times[-1], 10 * len(times))
     axis.plot(fine, np.interp(fine, times, sine), color=SKY, linewidth=1.5, label="signal sin(t)")

@@ -243,7 +243,7 @@ class Bayes(Reference):
         return self
 
     def codebook(self, noise: float) -> tuple[Sinusoids, Float[Tensor, " code"]]:
-        """Signals that stand for all, and the logarithms of their probabilities up to a constant.
+        """A grid of signals, and the logarithms of their probabilities up to a constant.
 
         The frequencies of a family are a standard deviation of its posterior apart, `√2 l / (A m ‖t‖)` by the Fisher information,
         where a sum over a grid and the integral agree to eight digits; and close enough that neighbours are alike.

@@ -1,4 +1,4 @@
-"""The command line as its users type it: what Hydra would refuse, and mistakes."""
+"""The command line as its users type it: help, completion, and mistakes."""
 
 import os
 import subprocess
@@ -6,66 +6,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Run
-from hypothesis import given
-from hypothesis import strategies as st
+from conftest import ROOT, Run, run_command
 
-from wavecoder.commandline import folder_name, quote_whole_numbers
+from wavecoder.runs.settings import RENAMED
 
-
-@pytest.mark.parametrize(
-    ("given_", "wanted"),
-    [
-        ("latent=1", "latent='1'"),
-        ("latent=1,5", "latent='1','5'"),
-        ("latent=1, 5", "latent='1', '5'"),
-        ("latent=choice(1,5)", "latent=choice('1','5')"),
-        ("latent=range(1,4)", "latent='1','2','3'"),
-        ("latent=shuffle(range(1,4))", "latent=shuffle('1','2','3')"),
-        ("latent=sort(5,1,reverse=true)", "latent=sort('5','1',reverse=true)"),
-        ("latent='1','5'", "latent='1','5'"),
-        ("+latent=5", "+latent='5'"),
-        ("activation=relu,tanh", "activation=relu,tanh"),
-        ("activation=glob(*)", "activation=glob(*)"),
-        ("latent.dim=7", "latent.dim=7"),
-        ("latent.dim=range(1,10)", "latent.dim=range(1,10)"),
-        ("seed=1,2", "seed=1,2"),
-        ("~latent", "~latent"),
-        ("-m", "-m"),
-        ("--cfg", "--cfg"),
-        ("latent=", "latent="),
-        ("latent=1,,", "latent=1,,"),
-        ("hydra/launcher=basic", "hydra/launcher=basic"),
-    ],
-)
-def test_whole_numbers_are_quoted_where_they_name_options(given_: str, wanted: str) -> None:
-    assert quote_whole_numbers(given_) == wanted
-    assert quote_whole_numbers(wanted) == wanted
-
-
-@given(st.text(min_size=0, max_size=400))
-def test_folder_names_are_short_and_safe(overrides: str) -> None:
-    name = folder_name(overrides)
-    assert 1 <= len(name) <= 120
-    assert not set(name) & set("/\\'\"[]{}()*?:<>| \n\0")
-    assert name not in (".", "..")
-    assert folder_name(overrides) == name
-
-
-def test_folder_names_are_readable_and_tell_long_overrides_apart() -> None:
-    assert folder_name("activation=relu,latent='5'") == "activation=relu,latent=5"
-    assert folder_name("data.families=[sin,cos]").startswith("data.families=sin,cos-")
-    assert folder_name("") == "default"
-    assert folder_name("data.families=[sin-cos]") != folder_name("data.families=[sin*cos]")
-    long = "data.families=" + "sin," * 100
-    assert folder_name(long + "a") != folder_name(long + "b")
+SHORT = ("debug=quick", "data.train_size=128", "data.val_size=64", "logger=none")
+WAVECODER = str(Path(sys.executable).with_name("wavecoder"))
+GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
 
 
 BAD_INPUT = {
-    "activation=elu": "error: activation=elu: no such option; there are gelu, identity, leaky_relu, prelu, relu, sigmoid, tanh",
+    "activation=swish": "error: activation=swish: no such option; there are elu, gelu, identity, leaky_relu, mish, prelu, relu, "
+    "sigmoid, silu, softplus, tanh",
     "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10",
     "latent.dmi=3": "error: latent.dmi: no such setting; there are dim",
-    "optimizer.rate=3": "error: optimizer.rate: no such setting; there are _partial_, _target_, betas, eps, lr, weight_decay",
+    "optimizer.rate=3": "error: optimizer.rate: no such setting; there are _target_, betas, eps, lr, weight_decay",
     "latent.dim=five": "error: latent.dim: Value 'five' of type 'str' could not be converted to Integer",
     "optimizer.lr=fast": "error: optimizer.lr=fast: must be a number above 0",
     "latent.dim=0": "error: latent.dim=0: must be at least 1",
@@ -94,10 +49,15 @@ BAD_INPUT = {
     "sweep=mine": "error: sweep=mine: is the name of a sweep, which needs -m",
     "hydra/launcher=joblib": "error: hydra/launcher=joblib: is for the jobs of a sweep, which needs -m",
     "-m sweep=a,b latent=1": "error: sweep=a,b: must be one name, for all jobs",
-    "-m activation=glob(zz*)": "error: -m: what was chosen leaves no job to run",
-    "-m latent=1,1": "error: -m: latent=1 is more than one job; each choice must be a different one",
-    "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, latent, logger, loss, "
-    "model, noise, optimizer, replicas, scheduler, seed, sweep, trainer",
+    "-m activation=glob(zz*)": "error: -m: the choices leave no job to run",
+    "-m latent=1,1": "error: -m: latent=1 stands for more than one job; choices must differ",
+    "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, engine, latent, logger, "
+    "loss, model, noise, num_seeds, optimizer, scheduler, seed, sweep, trainer",
+    "engine=fast": "error: engine=fast: no such option; there are auto, compiled, pytorch",
+    "engine.name=fast": "error: engine.name=fast: must be one of auto, compiled, pytorch",
+    "+trainer.precision=16-mixed": "error: trainer.precision=16-mixed: must be one of 32-true, 64-true, bf16-true, bf16-mixed",
+    "num_seeds=2 +trainer.gradient_clip_val=1": "error: trainer.gradient_clip_val=1: must be clipped by value "
+    "(trainer.gradient_clip_algorithm=value) with several seeds, whose gradients have one norm",
 }
 
 
@@ -128,21 +88,66 @@ def test_a_traceback_is_there_for_who_asks(run_train: Run) -> None:
     assert "latent.dim=0: must be at least 1" in done.stderr
 
 
+@pytest.mark.parametrize("prefix", ["", "+"])
+@pytest.mark.parametrize("old", RENAMED)
+def test_an_old_name_is_refused_with_the_new_one(run_train: Run, tmp_path: Path, old: str, prefix: str) -> None:
+    done = run_train(f"{prefix}{old}=3")
+    assert (done.returncode, done.stdout, done.stderr) == (2, "", f"error: {old}: is now called {RENAMED[old]}\n")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_help_names_the_groups_and_shows_examples(run_train: Run) -> None:
     done = run_train("--help")
     assert done.returncode == 0
-    for group in ("activation: gelu, identity", "latent: ", "noise: ", "data: ", "model: ", "optimizer: ", "scheduler: "):
-        assert group in done.stdout
-    for group in ("trainer: ", "callbacks: ", "logger: ", "experiment: ", "debug: "):
-        assert group in done.stdout
-    assert "python src/train.py -m activation=relu,tanh,gelu latent=1,5" in done.stdout
+    for group in (*GROUPS, "logger", "experiment", "debug"):
+        assert f"\n{group}: " in done.stdout
+    assert "activation: elu, gelu, identity" in done.stdout
+    assert "wavecoder train -m activation=relu,tanh,gelu latent=1,5" in done.stdout
 
 
-def test_shell_completion_knows_the_options(run_train: Run) -> None:
-    done = run_train("-sc", "query=bash", environment={"COMP_LINE": "python src/train.py activation=", "COMP_POINT": "33"})
+@pytest.mark.parametrize("command", ["python src/train.py", "wavecoder train"])
+def test_shell_completion_knows_the_options(tmp_path: Path, command: str) -> None:
+    program = [WAVECODER] if command.startswith("wavecoder") else [sys.executable, str(ROOT / "src" / "train.py")]
+    line = f"{command} activation="
+    asked = {"COMP_LINE": line, "COMP_POINT": str(len(line))}
+    done = run_command(tmp_path, *program, "-sc", "query=bash", environment=asked)
     assert {"activation=gelu", "activation=tanh"} <= set(done.stdout.split())
+    assert done.stderr == ""
+
+
+def test_shell_completion_knows_the_commands(tmp_path: Path) -> None:
+    done = run_command(tmp_path, WAVECODER, "-sc", "query=bash", environment={"COMP_LINE": "wavecoder tr", "COMP_POINT": "12"})
+    assert (done.returncode, done.stdout, done.stderr) == (0, "train report\n", "")
+
+
+def test_the_command_wavecoder_trains_and_reports(tmp_path: Path) -> None:
+    trained = run_command(tmp_path, WAVECODER, "train", "-m", *SHORT, "latent=1,5", "sweep=mine")
+    assert (trained.returncode, trained.stderr) == (0, "")
+    assert "Sweep of 2 jobs" in trained.stdout
+    reported = run_command(tmp_path, WAVECODER, "report", "outputs/sweeps/mine")
+    assert (reported.returncode, reported.stderr) == (0, "")
+    assert reported.stdout == "The report is outputs/sweeps/mine/report.html\n"
+    assert (tmp_path / "outputs" / "sweeps" / "mine" / "report.html").exists()
+
+
+def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
+    for arguments in ((), ("--help",), ("-h",)):
+        done = run_command(tmp_path, WAVECODER, *arguments)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert "\n  train   Train autoencoders: one run, or a sweep of many with -m.\n  report  " in done.stdout
+    shown = run_command(tmp_path, WAVECODER, "--version")
+    assert (shown.returncode, shown.stdout) == (0, "wavecoder 0.1.0\n")
+    unknown = run_command(tmp_path, WAVECODER, "nonsense")
+    assert (unknown.returncode, unknown.stdout) == (2, "")
+    assert unknown.stderr == "error: nonsense: no such command; there are train, report\n"
+    bad = run_command(tmp_path, WAVECODER, "train", "latent.dim=0")
+    assert (bad.returncode, bad.stdout, bad.stderr) == (2, "", "error: latent.dim=0: must be at least 1\n")
+    helped = run_command(tmp_path, sys.executable, "-m", "wavecoder", "train", "--help")
+    assert helped.returncode == 0
+    assert "\nactivation: elu, gelu" in helped.stdout
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_help_and_mistakes_do_not_wait_for_torch() -> None:
-    program = "import sys; from wavecoder import commandline, sweeps; assert not {'torch', 'lightning'} & set(sys.modules)"
+    program = "import sys; from wavecoder.runs import cli, sweep; assert not {'torch', 'lightning'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True, env=os.environ | {"PYTHONPATH": str(ROOT / "src")})

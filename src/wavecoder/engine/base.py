@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -96,11 +96,11 @@ class Engine(ABC):
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         losses = []
 
-        def closure() -> float:
+        def closure() -> Any:  # a tensor, which optimisers that use it take; their annotations say float
             losses.append(self.loss_and_gradient(inputs, targets, epoch, step))
             self.average(self.gradient)
             self._clip()
-            return cast(float, losses[-1].sum())  # optimisers that use it take a tensor
+            return losses[-1].sum()
 
         self.optimizer.step(closure)
         if self.scheduler is not None:

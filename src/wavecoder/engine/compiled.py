@@ -91,7 +91,7 @@ def _load(file: Path) -> ctypes.CDLL:
 def unsupported_reason(problem: Problem) -> str | None:
     """Why the compiled engine does not apply to a problem; None if it does.
 
-    It applies to what it knows, by exact type; whatever it does not know it declines, so nothing has to be registered here.
+    The engine compares exact types with those that it knows, and declines all others, so nothing has to be registered here.
     """
     if problem.device.type != "cpu":
         return f"the compiled engine runs on CPUs, not on {problem.device.type}"

@@ -15,7 +15,7 @@ from torch import nn
 
 from wavecoder.ensemble import check_network
 from wavecoder.runs.resolvers import option_name, overridden_keys
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import RENAMED, SettingError, Settings
 from wavecoder.signals import SinusoidSource
 
 
@@ -137,10 +137,11 @@ def _class(config: DictConfig, group: str) -> Any:
     target = config[group].get("_target_")
     if not target:
         raise SettingError(f"{group}._target_: must name a class")
-    try:
-        return resolve_name(str(target))
-    except Exception as error:
-        raise SettingError(f"{group}._target_={target}: {' '.join(str(error).split())}") from error
+    with as_setting_error(f"{group}._target_={target}"):
+        found = resolve_name(str(target))
+    if not callable(found):
+        raise SettingError(f"{group}._target_={target}: must name a class")
+    return found
 
 
 def _parameters(kind: Any) -> dict[str, Parameter]:
@@ -159,6 +160,9 @@ def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
         taken = _parameters(_class(config, group))
         if not any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values()):
             keys = [key for key in keys if key in taken or f"{group}.{key}" in overridden]
+    for key in keys:
+        if f"{group}.{key}" in RENAMED and key not in _parameters(_class(config, group)):
+            raise SettingError(f"{group}.{key}: is now called {RENAMED[f'{group}.{key}']}")
     values = {key: config[group][key] for key in keys}
     return {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()

@@ -9,6 +9,8 @@ import re
 import sys
 import traceback
 import warnings
+from collections.abc import Iterable
+from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
 
@@ -33,25 +35,28 @@ _OF_PLUGINS = {  # configuration that comes with an optional package, and what a
 def main() -> None:
     """The command `wavecoder`."""
     commands = {"train": train, "report": report}
-    chosen = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if chosen in commands:
-        sys.argv[:2] = [f"wavecoder {chosen}"]
-        commands[chosen]()
-        return
-    parser = argparse.ArgumentParser(
-        prog="wavecoder", description="Train autoencoders on sinusoids and compare them with the SVD."
-    )
-    parser.add_argument("--version", action="version", version=_version())
-    subparsers = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    for name, function in commands.items():
-        subparsers.add_parser(name, help=(function.__doc__ or "").splitlines()[0], add_help=False)
-    parser.parse_args()
+    name = sys.argv[1] if len(sys.argv) > 1 else "--help"
+    if name == "-sc":
+        _complete(os.environ.get("COMP_LINE", ""), commands)
+    elif name in commands:
+        sys.argv[:2] = [f"wavecoder {name}"]
+        commands[name]()
+    elif name == "--version":
+        print(f"wavecoder {version('wavecoder')}")
+    elif name in ("--help", "-h"):
+        lines = [f"  {name:8}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+        print("usage: wavecoder COMMAND …\n", "commands:", *lines, "\n`wavecoder COMMAND --help` says more.", sep="\n")
+    else:
+        exit_with_error(SettingError(f"{name}: no such command; there are {', '.join(commands)}"))
 
 
-def _version() -> str:
-    from wavecoder import __version__
-
-    return f"wavecoder {__version__}"
+def _complete(line: str, commands: Iterable[str]) -> None:
+    """Print what a shell can complete a line of the command `wavecoder` with."""
+    if line.startswith("wavecoder train "):
+        os.environ["COMP_LINE"] = line.replace(" train", "", 1)  # Hydra knows programs without subcommands only
+        train()
+    else:
+        print(*commands)
 
 
 def train() -> None:
@@ -138,7 +143,7 @@ def _register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
-    # need not be copied: there is but one, and what is taken from it is.
+    # need not be copied: there is but one, and its nodes are copied when they are used.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")

@@ -53,7 +53,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
     """Do the work of one run, or of one job of a sweep, as far as it is not done.
 
     A run is identified by its folder and the fingerprint of its configuration. A complete one is not repeated; an interrupted one
-    is resumed from its last checkpoint; if the configuration has changed, what is in the folder is removed and the run starts
+    is resumed from its last checkpoint; if the configuration has changed, the folder's files are removed and the run starts
     from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it.
 
     A failed run is recorded too. A failed job is named at once; the sweep continues, and the sweeper is given NaN as its result.
@@ -116,7 +116,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Leave in a run's folder only what belongs to its configuration, and record that it has begun, and from where."""
+    """Remove files of an earlier configuration from a run's folder, and record that the run has started."""
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before.get("config_fingerprint", fingerprint) != fingerprint:
         log.info("%s: its configuration has changed, so it starts from the beginning", folder.name)
@@ -127,7 +127,7 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
     resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
     if resumes:
         log.info("%s resumes from its last checkpoint", folder.name)
-    record = {"status": "unfinished", "config_fingerprint": fingerprint, "resumes": resumes, "begun_by": _process_group()}
+    record = {"status": "unfinished", "config_fingerprint": fingerprint, "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
     results.write_results(folder, record)
@@ -138,16 +138,16 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     """The record as the first process of a run found or wrote it; the tasks of a Slurm step all begin at once.
 
     Raises:
-        TimeoutError: It has not begun.
+        TimeoutError: It has not started.
     """
     deadline = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
         complete = record["status"] == "completed" and record["config_fingerprint"] == fingerprint
-        if complete or record.get("begun_by") == _process_group():
+        if complete or record.get("started_by") == _process_group():
             return record
         time.sleep(0.2)
-    raise TimeoutError(f"{folder}: the first process of the run has not begun in {_LONGEST_WAIT} s")
+    raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")
 
 
 def _process_group() -> str:

@@ -49,9 +49,15 @@ def option_name(config: Any, group: str) -> str:
 
 
 def network_name(config: Any) -> str:
-    """A short name of a network for folders: its activation, after the model's name if that is not the default, `deep`."""
+    """A short name of a network for folders: its activation for the default model, `deep`, and the name of any other model.
+
+    What another model's activation is can only be said if it was chosen, for it need not have one.
+    """
     model, activation = (option_name(config, group) for group in ("model", "activation"))
-    return activation if model == "deep" else f"{model}_{activation}"
+    if model == "deep":
+        return activation
+    chosen = {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task)
+    return f"{model}_{activation}" if chosen else model
 
 
 def folder_name(overrides: str) -> str:

@@ -73,7 +73,7 @@ def prepare(config: DictConfig) -> Run:
     with build.as_setting_error(f"model={network.model}"):
         ensemble = Ensemble(network.make, datamodule.seeds)
     problem = _problem(settings, ensemble, loss, trainer)
-    with build.as_setting_error("engine"):
+    with build.as_setting_error(f"engine.name={settings.engine.name}"):
         engine = choose(problem, settings.engine.name)
     optimization = build.make_optimization(config, datamodule.steps_per_epoch * settings.trainer["max_epochs"])
     module = AutoencoderModule(problem, engine.engine, *optimization, network.label)

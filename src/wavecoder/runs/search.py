@@ -126,7 +126,7 @@ def _experiment(job: Path) -> str:
 
 
 def _changes(base: dict[Any, Any], chosen: dict[Any, Any]) -> dict[Any, Any]:
-    """What stands in one nested dictionary and not, or otherwise, in another."""
+    """The entries of one nested dictionary that another lacks or has with another value."""
     changes = {}
     for key, value in chosen.items():
         if isinstance(value, dict) and isinstance(base.get(key), dict):

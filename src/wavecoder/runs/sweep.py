@@ -197,7 +197,7 @@ def _check_cluster(config: DictConfig) -> None:
 def _check_device(settings: Settings) -> None:
     if settings.trainer.get("accelerator") not in ("gpu", "cuda"):
         return
-    import torch  # only who asks for a GPU waits for it
+    import torch  # only if a GPU is asked for: importing it takes seconds
 
     if not torch.cuda.is_available():
         raise SettingError("trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works")

@@ -1,1 +1,1 @@
-"""Training with PyTorch Lightning: signals, steps, measurements and what is drawn at the end."""
+"""Training with PyTorch Lightning: signals, steps, measurements and figures."""

@@ -1,4 +1,4 @@
-"""Training one configuration: from its objects to what was measured."""
+"""Training one configuration, and measuring the result."""
 
 import time
 from dataclasses import dataclass

@@ -20,7 +20,7 @@ _WRITE_EVERY = 5  # seconds; TensorBoard's writer does it in a thread of its own
 class ReferenceErrors(L.Callback):
     """Fits all references to the clean training signals and measures them on what the autoencoder is measured on.
 
-    In TensorBoard each reference is a run of its own beside the autoencoder's, with the same tags, so that its line stands in
+    In TensorBoard each reference is a run of its own beside the autoencoder's, with the same tags, so that its line is in
     the same charts. The ratios of the autoencoder's errors to those of some references are logged as `…/over_NAME`.
 
     With several processes the first does the work, and sends the others the errors.
