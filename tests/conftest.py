@@ -6,7 +6,8 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 from torch import Tensor, nn
 from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
 
-from wavecoder.engine import Problem, choose
+from wavecoder.engine import Engine, Problem, choose
 from wavecoder.engine.compiled import instruction_set, library
-from wavecoder.ensemble import Ensemble
+from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs.cli import CONF, quote_whole_numbers
+from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.signals import SinusoidSource
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
@@ -63,6 +66,31 @@ def autoencoder_module(
     """A module of an ensemble, trained by the engine of that name; `conditions` are those of `problem`."""
     described = problem(Ensemble(network, range(seed, seed + num_seeds)), loss, seed=seed, **conditions)
     return AutoencoderModule(described, choose(described, engine).engine, make_optimizer)
+
+
+@dataclass(frozen=True)
+class Steps:
+    """A chunk: inputs and targets of consecutive optimiser steps, `[member, batch, time]`."""
+
+    batches: Sequence[tuple[Tensor, Tensor]]
+    epoch: int = 0
+    first_step: int = 0
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return iter(self.batches)
+
+
+def engine_for(
+    posed: Problem,
+    engine: str = "auto",
+    make_optimizer: Callable[..., Optimizer] = FUSED_ADAM,
+    make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
+) -> Engine:
+    """The engine of that name, ready to train."""
+    flat = flatten_parameters(posed.ensemble)
+    optimizer = make_optimizer([flat])
+    scheduler = None if make_scheduler is None else make_scheduler(optimizer)
+    return choose(posed, engine).engine(posed, flat, optimizer, scheduler)
 
 
 class KeepLosses(L.Callback):
@@ -143,6 +171,24 @@ def composed(*overrides: str) -> DictConfig:
         return compose("train", quoted, return_hydra_config=True)
 
 
+def made_up_record(val: list[float]) -> dict[str, Any]:
+    """The record of a completed run with these `val/mse`, one for each seed."""
+    return {
+        "status": "completed",
+        "schema": SCHEMA,
+        "network": "tanh",
+        "model": "deep",
+        "activation": "tanh",
+        "latent_dim": 5,
+        "seed": 0,
+        "num_seeds": len(val),
+        "metrics": {"val/mse": summarise(val), "val/mse/over_svd": summarise([value / 0.3 for value in val])},
+        "references": {"svd": {"val/mse": 0.3}, "pca": {"val/mse": 0.29}},
+        "engine": {"name": "PyTorch", "reason": "for a test"},
+        "timing": {"fit_seconds": 1.5, "steps": 10, "signals_per_second": 100.0},
+    }
+
+
 JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "num_seeds=2")
 """A run of six epochs of ten steps, in a second or two."""
 
@@ -162,6 +208,17 @@ def kill(process: subprocess.Popen[bytes]) -> None:
 
 def records(sweep: Path) -> dict[str, dict[str, Any]]:
     return {file.parent.name: json.loads(file.read_text()) for file in sweep.glob("*/results.json")}
+
+
+def record_of(run: Path) -> dict[str, Any]:
+    record: dict[str, Any] = json.loads((run / "results.json").read_text())
+    return record
+
+
+def only_run(folder: Path) -> Path:
+    """The folder of the only single run that was started in a folder."""
+    (run,) = (folder / "outputs" / "runs").glob("*/*")
+    return run
 
 
 def metrics(sweep: Path) -> dict[str, Any]:

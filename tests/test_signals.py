@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from wavecoder import signals
-from wavecoder.signals import FAMILIES, generator
+from wavecoder.families import FAMILIES
+from wavecoder.rng import generator
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids, SinusoidSource
 
 NAMES = list(FAMILIES)
 # The paper's five formulas (4.2), written as the paper writes them.
@@ -35,19 +37,19 @@ def test_time_grid_is_the_papers() -> None:
 @given(r=st.floats(-10, 10, width=32), name=st.sampled_from(NAMES))
 def test_every_family_is_the_papers_formula(r: float, name: str) -> None:
     times = signals.time_grid(100, 0.1)
-    ours = signals.waves(torch.tensor([NAMES.index(name)]), torch.tensor([r]), NAMES).at(times)[0]
+    ours = signals.sinusoids(torch.tensor([NAMES.index(name)]), torch.tensor([r]), NAMES).evaluate(times)[0]
     angles = np.float64(r) * np.arange(100) / 10
     np.testing.assert_allclose(ours.numpy(), FORMULAS[name](angles), atol=3e-5)
 
 
 def test_unknown_family_is_refused() -> None:
     with pytest.raises(KeyError, match="saw"):
-        signals.waves(torch.zeros(1, dtype=torch.int64), torch.ones(1), ["saw"])
+        signals.sinusoids(torch.zeros(1, dtype=torch.int64), torch.ones(1), ["saw"])
 
 
 def test_sampled_signals_have_the_population_moments() -> None:
     times = signals.time_grid(100, 0.1)
-    drawn = signals.sample(200_000, NAMES, 2.25, generator("cpu", "moments")).at(times).double()
+    drawn = signals.sample(200_000, NAMES, 2.25, generator("cpu", "moments")).evaluate(times).double()
     expected = population_second_moment(np.arange(100) / 10)
     second = (drawn.T @ drawn / len(drawn)).numpy()
     assert np.abs(second - expected).max() < 0.01  # standard errors are near 0.0016
@@ -63,7 +65,7 @@ def test_stratified_signals_are_spread_evenly(count: int) -> None:
     for amplitude, multiple in ((1.0, 1), (0.5, 2)):
         r = (drawn.frequency[drawn.amplitude == amplitude] / multiple / 2.25).double().sort().values
         ranks = torch.special.ndtr(r) * len(r)
-        assert torch.equal(ranks.floor(), torch.arange(len(r), dtype=torch.float64)), "a stretch has none or two"
+        assert torch.equal(ranks.floor(), torch.arange(len(r), dtype=torch.float64)), "an interval has none or two"
 
 
 def test_families_are_equally_likely_and_restricted_to_those_asked_for() -> None:
@@ -74,22 +76,62 @@ def test_families_are_equally_likely_and_restricted_to_those_asked_for() -> None
     assert drawn.frequency[drawn.amplitude == 1.0].std().item() == pytest.approx(1.0, abs=0.02)
 
 
-def test_a_generators_stream_depends_on_its_key_alone() -> None:
-    torch.manual_seed(1)
-    first = torch.randn(5, generator=generator("cpu", 0, "noise", 3))
-    torch.manual_seed(2)
-    state = torch.get_rng_state()
-    assert torch.equal(first, torch.randn(5, generator=generator("cpu", 0, "noise", 3)))
-    assert torch.equal(state, torch.get_rng_state()), "the global generator was drawn from"
-    for other in [(0, "noise", 4), (1, "noise", 3), (0, "order", 3), (0, "noise")]:
-        assert not torch.equal(first, torch.randn(5, generator=generator("cpu", *other)))
-
-
-@given(level=st.floats(0.01, 3.0))
-def test_noise_is_white_with_the_given_deviation(level: float) -> None:
+@given(std=st.floats(0.01, 3.0))
+def test_noise_is_white_with_the_given_deviation(std: float) -> None:
     clean = torch.ones(400, 100)
-    noise = signals.add_noise(clean, level, generator("cpu", "white")) - clean
-    assert noise.std().item() == pytest.approx(level, rel=0.02)
-    assert abs(noise.mean().item()) < 0.03 * level
-    neighbours = (noise[:, 1:] * noise[:, :-1]).mean().item() / level**2
+    noise = signals.add_noise(clean, std, generator("cpu", "white")) - clean
+    assert noise.std().item() == pytest.approx(std, rel=0.02)
+    assert abs(noise.mean().item()) < 0.03 * std
+    neighbours = (noise[:, 1:] * noise[:, :-1]).mean().item() / std**2
     assert abs(neighbours) < 5 / math.sqrt(noise.numel())
+
+
+def test_sinusoids_are_taken_and_split_as_their_rows_are() -> None:
+    times = signals.time_grid(50, 0.2)
+    drawn = signals.sample(12, NAMES, 2.25, generator("cpu", "take"))
+    rows = drawn.evaluate(times)
+    assert isinstance(drawn, SignalSet)
+    assert len(drawn) == 12
+    index = torch.tensor([[3, 0, 3], [11, 5, 1]])
+    assert drawn.take(index).evaluate(times).shape == (2, 3, 50)
+    torch.testing.assert_close(drawn.take(index).evaluate(times), rows[index])
+    parts = drawn.split(5)
+    assert [len(part) for part in parts] == [5, 5, 2]
+    torch.testing.assert_close(torch.cat([part.evaluate(times) for part in parts]), rows)
+
+
+def test_rows_are_stored_as_the_compiled_engine_reads_them() -> None:
+    drawn = Sinusoids(*(torch.randn(4, 3, 16) for _ in range(3)))
+    assert drawn.evaluate(signals.time_grid(50, 0.2)).mT.is_contiguous()
+
+
+def test_a_source_is_a_function_of_its_arguments() -> None:
+    def drawn(source: SinusoidSource) -> list[torch.Tensor]:
+        fresh = source.fresh([generator("cpu", "fresh", i) for i in range(2)], 10)
+        sets = (source.training_set("cpu"), source.validation_set("cpu"), fresh)
+        return [each.evaluate(source.times("cpu")) for each in sets]
+
+    first = drawn(SinusoidSource(train_size=40, val_size=30, signal_length=50))
+    assert isinstance(SinusoidSource(), SignalSource)
+    assert [len(rows) for rows in first] == [40, 30, 20]
+    torch.manual_seed(1)
+    again = drawn(SinusoidSource(train_size=40, val_size=30, signal_length=50))
+    other = drawn(SinusoidSource(train_size=40, val_size=30, signal_length=50, seed=1))
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert [torch.equal(a, b) for a, b in zip(first, other, strict=True)] == [False, False, True]  # fresh ones have own keys
+
+
+def test_fresh_signals_of_a_generator_do_not_depend_on_the_others() -> None:
+    source, times = SinusoidSource(), signals.time_grid(100, 0.1)
+    both = source.fresh([generator("cpu", "fresh", i) for i in range(2)], 10).evaluate(times)
+    alone = source.fresh([generator("cpu", "fresh", 1)], 10).evaluate(times)
+    torch.testing.assert_close(both[10:], alone)
+
+
+def test_a_source_knows_its_test_signal_and_its_prior() -> None:
+    source = SinusoidSource(["sin"], sigma=1.5, signal_length=30, dt=0.2, test_frequency=2.0)
+    times = np.arange(30) * 0.2
+    np.testing.assert_allclose(source.test_signal("cpu").numpy(), np.sin(2 * times), atol=1e-6)
+    prior = source.prior("cpu")
+    assert (list(prior.families), prior.sigma) == (["sin"], 1.5)
+    np.testing.assert_allclose(prior.times.numpy(), times, atol=1e-6)

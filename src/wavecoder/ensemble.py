@@ -106,16 +106,15 @@ def _seeded(make_network: Callable[[], nn.Module], seed: int) -> nn.Module:
 
 def _stack(network: nn.Module, parameters: dict[str, Any], buffers: dict[str, Any]) -> None:
     """Replace the parameters and buffers of a network by stacked ones; what its modules share they share afterwards too."""
-    stacked = {
+    stacked: dict[int, Tensor] = {
         id(parameter): nn.Parameter(parameters[name].detach(), parameter.requires_grad)
         for name, parameter in network.named_parameters()
     }
+    stacked |= {id(values): buffers[name] for name, values in network.named_buffers()}
     for module in network.modules():
-        for name, parameter in list(module.named_parameters(recurse=False, remove_duplicate=False)):
-            setattr(module, name, stacked[id(parameter)])
-    for name, values in buffers.items():
-        owner, _, leaf = name.rpartition(".")
-        setattr(network.get_submodule(owner), leaf, values)
+        own = (module.named_parameters, module.named_buffers)
+        for name, values in [pair for named in own for pair in named(recurse=False, remove_duplicate=False)]:
+            setattr(module, name, stacked[id(values)])
 
 
 def flatten_parameters(ensemble: Ensemble) -> nn.Parameter:
@@ -199,7 +198,7 @@ def _try_network(
             raise ValueError(f"{type(network).__name__} has no method {missing[0]}")
         if not trained_parameters(ensemble):
             raise ValueError(f"{type(network).__name__} has no parameters to train")
-        signals = torch.zeros(2, signal_length)
+        signals = torch.zeros(len(seeds), 2, signal_length)
         latents = ensemble.encode(signals)
         given = {"encode": latents, "decode": ensemble.decode(latents), "forward": ensemble(signals)}
         for method, values in given.items():

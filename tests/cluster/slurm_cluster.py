@@ -74,7 +74,7 @@ CommitDelay=1
 """
 
 
-def why_not() -> str | None:
+def unavailable_reason() -> str | None:
     """Why there can be no cluster here; None if there can."""
     missing = [program for program in PROGRAMS.split() if shutil.which(program, path=PATH) is None]
     if missing:

@@ -1,4 +1,4 @@
-"""Sweeps and runs on a real Slurm cluster of two nodes on this machine: jobs lost, preempted, sent twice."""
+"""Sweeps and runs on a real Slurm cluster of two nodes on this machine: jobs lost, preempted, submitted twice."""
 
 import json
 import subprocess
@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import JOB, ROOT, completed, kill, metrics, records, run_script, start
-from slurm_cluster import Slurm, why_not
+from slurm_cluster import Slurm, unavailable_reason
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
 
@@ -21,7 +21,7 @@ ONE = (*JOBS[:-2], "activation=tanh", "latent=5")
 
 @pytest.fixture(scope="module")
 def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    if reason := why_not():
+    if reason := unavailable_reason():
         pytest.skip(reason)
     with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
         yield cluster
@@ -50,7 +50,7 @@ def stamps(sweep: Path, names: list[str]) -> dict[str, int]:
     return {name: (sweep / name / "results.json").stat().st_mtime_ns for name in names}
 
 
-def test_what_a_lost_job_and_a_lost_node_leave_is_done_by_the_same_command(
+def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
     slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
@@ -71,8 +71,8 @@ def test_what_a_lost_job_and_a_lost_node_leave_is_done_by_the_same_command(
     assert all(record["timing"]["steps"] == 5000 for record in records(sweep).values())
 
 
-def put_back_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int, sweep: Path) -> dict[str, Any]:
-    """Wait until a job is back in the queue and then done, and return its record, the only one of its sweep."""
+def requeued_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int, sweep: Path) -> dict[str, Any]:
+    """Wait until a job is requeued and then done, and return its record, the only one of its sweep."""
     until(lambda: slurm.jobs()[place]["JobState"] == "PENDING")
     slurm.run("scontrol", "update", f"JobId={slurm.jobs()[place]['JobId']}", "StartTime=now")  # Slurm would wait for two minutes
     assert process.wait(120) == 0
@@ -81,7 +81,7 @@ def put_back_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int
     return record
 
 
-def test_a_preempted_job_goes_on_in_the_queue_to_the_same_numbers(
+def test_a_preempted_job_is_requeued_and_resumes_to_the_same_numbers(
     slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
@@ -91,10 +91,10 @@ def test_a_preempted_job_goes_on_in_the_queue_to_the_same_numbers(
     (job,) = slurm.jobs()[known:]
     slurm.run("scancel", "--signal=TERM", job["JobId"])  # what Slurm sends first to a job that it preempts
     slurm.run("scancel", "--signal=USR2", job["JobId"])  # what submitit asked for before the end
-    assert put_back_and_done(slurm, process, known, sweep)["metrics"] in undisturbed.values()
+    assert requeued_and_done(slurm, process, known, sweep)["metrics"] in undisturbed.values()
 
 
-def test_a_job_that_meets_its_time_limit_goes_on_in_the_queue_to_the_same_numbers(
+def test_a_job_that_reaches_its_time_limit_is_requeued_and_resumes_to_the_same_numbers(
     slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
@@ -103,22 +103,24 @@ def test_a_job_that_meets_its_time_limit_goes_on_in_the_queue_to_the_same_number
     process = start(tmp_path, *ONE, "sweep=mine", *ON_SLURM, *limit, environment=slurm.environment)
     until(lambda: checkpoints(sweep))
     (job,) = slurm.jobs()[known:]
-    slurm.run("scancel", "--signal=STOP", job["JobId"])  # takes longer than it may; Slurm wakes it to tell it so
-    assert put_back_and_done(slurm, process, known, sweep)["metrics"] in undisturbed.values()
+    slurm.run("scancel", "--signal=STOP", job["JobId"])  # so that it reaches its limit; Slurm wakes it to tell it so
+    assert requeued_and_done(slurm, process, known, sweep)["metrics"] in undisturbed.values()
 
 
-def test_a_sweep_sent_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path) -> None:
-    """As after the sending process was lost and the same command given again while its jobs went on."""
+def test_a_sweep_submitted_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """As after the submitting process was lost and its command re-run while its jobs still ran."""
     one = (*ONE, "sweep=mine", *ON_SLURM)
     known = len(slurm.jobs())
-    sender = start(tmp_path, *one, environment=slurm.environment)
+    submitter = start(tmp_path, *one, environment=slurm.environment)
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
     until(lambda: checkpoints(sweep))
-    kill(sender)
+    kill(submitter)
     (first,) = slurm.jobs()[known:]
     slurm.run("scancel", "--signal=STOP", first["JobId"])
     again = start(tmp_path, *one, environment=slurm.environment)
-    until(lambda: "another process is at it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out")))
+    until(
+        lambda: "another process is working on it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out"))
+    )
     slurm.run("scancel", "--signal=CONT", first["JobId"])
     assert again.wait(120) == 0
     (record,) = records(sweep).values()
@@ -150,7 +152,7 @@ def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp
 def test_nodes_agree_on_where_a_run_begins(slurm: Slurm, tmp_path: Path) -> None:
     for epochs in (1, 2):
         printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", f"trainer.max_epochs={epochs}", "~callbacks.figures")
-        assert ("its configuration has changed, so it starts afresh" in printed) == (epochs == 2)
+        assert ("its configuration has changed, so it starts from the beginning" in printed) == (epochs == 2)
         timing = json.loads((tmp_path / "run" / "results.json").read_text())["timing"]
         assert (timing["steps"], timing["resumed_at_step"]) == (20 * epochs, 0)
     printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", "trainer.max_epochs=2", "~callbacks.figures")

@@ -1,175 +1,233 @@
-"""The compiled training step against autograd, for each instruction set that this CPU has."""
+"""The compiled engine against autograd in double precision, for each instruction set that this CPU has."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from conftest import Steps, engine_for, problem
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from test_backpropagation import ELEMENTWISE, SLOPES
-from torch import Tensor
+from torch import Tensor, nn
 
-from wavecoder import native
-from wavecoder.autoencoder import DeepAutoencoder, TiedLinearAutoencoder
-from wavecoder.backpropagation import backpropagation, flatten_gradients, flatten_parameters, loss_and_gradients
+from wavecoder.engine import Engine, compiled
+from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
+from wavecoder.ensemble import Ensemble
+from wavecoder.networks import DeepAutoencoder
 
 # a CPU that has AVX512 has AVX2 too
-SETS = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(native.instruction_set(), [])
-pytestmark = pytest.mark.skipif(native.library() is None, reason=f"nothing was compiled for {native.instruction_set()}")
+SETS = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(compiled.instruction_set(), [])
+pytestmark = pytest.mark.skipif(compiled.library() is None, reason=f"nothing was compiled for {compiled.instruction_set()}")
+
+MakeNetwork = Callable[[], nn.Module]
 
 
 @pytest.fixture(params=SETS)
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
-    """Makes the compiled step one of those that this CPU can take."""
+    """Makes the compiled engine take one of the libraries that this CPU can run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(native, "instruction_set", lambda: request.param)
-        native.library.cache_clear()
+        patch.setattr(compiled, "instruction_set", lambda: request.param)
+        compiled.library.cache_clear()
+        found = compiled.library()
+        assert found is not None
+        assert found.instruction_set == request.param
         yield request.param
-    native.library.cache_clear()
+    compiled.library.cache_clear()
 
 
-def prepare(network: DeepAutoencoder) -> tuple[native.CompiledBackpropagation, Tensor]:
-    """The compiled step of a network, and its gradient, so far not a number."""
-    flat = flatten_parameters(network)
-    gradient = flatten_gradients(network, flat).fill_(float("nan"))
-    return native.CompiledBackpropagation(network, flat), gradient
+def prepare(make_network: MakeNetwork, seeds: range, loss: nn.Module | None = None) -> Engine:
+    """The compiled engine, whose gradient is so far not a number."""
+    engine = engine_for(problem(Ensemble(make_network, seeds), loss), "compiled")
+    engine.gradient.fill_(float("nan"))
+    return engine
 
 
-def signals(replicas: int, batch: int, samples: int, size: float = 1.0) -> Tensor:
-    return size * torch.randn(replicas, samples, batch, generator=torch.Generator().manual_seed(batch)).mT
+def gradients(engine: Engine) -> list[Tensor]:
+    """The gradient of each parameter, `[member, …]`."""
+    return [
+        part.clone()
+        for part in engine.gradient.split([p.numel() // len(engine.flat) for p in engine.problem.ensemble.parameters()], 1)
+    ]
+
+
+def exactly(
+    make_network: MakeNetwork, seeds: range, loss: nn.Module, inputs: Tensor, targets: Tensor
+) -> tuple[Tensor, list[Tensor]]:
+    """The losses and gradients of plain networks by autograd in double precision."""
+    losses, rows = [], []
+    for seed, x, y in zip(seeds, inputs.double(), targets.double(), strict=True):
+        torch.manual_seed(seed)
+        network = make_network().double()
+        value = loss(network(x), y)
+        losses.append(value.detach())
+        rows.append([gradient.flatten() for gradient in torch.autograd.grad(value, list(network.parameters()))])
+    return torch.stack(losses), [torch.stack(parts) for parts in zip(*rows, strict=True)]
+
+
+def signals(members: int, batch: int, length: int, size: float = 1.0) -> Tensor:
+    return size * torch.randn(members, length, batch, generator=torch.Generator().manual_seed(batch)).mT
 
 
 @pytest.mark.usefixtures("instruction_set")
-@pytest.mark.parametrize("loss", ELEMENTWISE)
-@pytest.mark.parametrize("activation", native.ACTIVATIONS)
-def test_every_activation_and_loss(activation: str, loss: str) -> None:
-    network = DeepAutoencoder(100, 5, range(3), activation, SLOPES.get(activation))
-    inputs, targets = signals(3, 64, 100, 3.0), signals(3, 64, 100, 3.0).flip(1)
-    compiled, gradient = prepare(network)
-    losses = compiled(inputs, targets, loss)
-    exact = DeepAutoencoder(100, 5, range(3), activation, SLOPES.get(activation)).double()
-    plain = ELEMENTWISE[loss](exact(inputs.double()), targets.double(), reduction="none").mean((1, 2))
-    expected = torch.autograd.grad(plain.sum(), list(exact.parameters()))
-    torch.testing.assert_close(losses.double(), plain.detach(), rtol=1e-5, atol=0)
-    for parameter, wanted in zip(network.parameters(), expected, strict=True):
-        assert parameter.grad is not None
-        torch.testing.assert_close(parameter.grad.double(), wanted, rtol=1e-4, atol=2e-6 * float(wanted.abs().max() + 1e-3))
-    assert not gradient.isnan().any()
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("latent", [1, 5])
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_every_activation_and_loss(activation: type[nn.Module], latent: int, loss: type[nn.Module]) -> None:
+    make_network = partial(DeepAutoencoder, 100, latent, activation)
+    inputs, targets = signals(3, 64, 100, 3.0), signals(3, 64, 100, 3.0).flip(1)  # on both sides of Huber's knee
+    engine = prepare(make_network, range(3), loss())
+    losses = engine.loss_and_gradient(inputs, targets, 0, 0)
+    expected_losses, expected = exactly(make_network, range(3), loss(), inputs, targets)
+    torch.testing.assert_close(losses.double(), expected_losses, rtol=1e-5, atol=0)
+    for gradient, wanted in zip(gradients(engine), expected, strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=2e-6 * float(wanted.abs().max() + 1e-3))
+    assert not engine.gradient.isnan().any()
 
 
 # the fixture is the same for all examples
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
-    num_seeds=st.integers(1, 4),
+    members=st.integers(1, 4),
     batch=st.integers(1, 70),
-    samples=st.integers(2, 40),
+    length=st.integers(2, 40),
     widths=st.lists(st.integers(1, 40), max_size=3),
     bias=st.booleans(),
     latent_activation=st.booleans(),
-    whole_batch=st.none() | st.integers(70, 200),
-    activation=st.sampled_from(["prelu", "tanh", "gelu"]),
+    activation=st.sampled_from([nn.PReLU, nn.Tanh, nn.GELU, nn.Identity]),
 )
 def test_every_shape(
     instruction_set: str,
-    replicas: int,
+    members: int,
     batch: int,
-    samples: int,
+    length: int,
     widths: list[int],
     bias: bool,
     latent_activation: bool,
-    whole_batch: int | None,
-    activation: str,
+    activation: type[nn.Module],
 ) -> None:
-    network = DeepAutoencoder(samples, 1, range(replicas), activation, 0.25, widths, bias, latent_activation)
-    inputs, targets = signals(replicas, batch, samples), signals(replicas, batch, samples, 0.5)
-    compiled, gradient = prepare(network)
-    losses, computed = compiled(inputs, targets, "mse", whole_batch), gradient.clone()
-    torch.testing.assert_close(losses, loss_and_gradients(network, inputs, targets, "mse", whole_batch), rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(computed, gradient, rtol=1e-4, atol=1e-5)
+    make_network = partial(DeepAutoencoder, length, 1, activation, widths, bias, latent_activation)
+    inputs, targets = signals(members, batch, length), signals(members, batch, length, 0.5)
+    engine = prepare(make_network, range(members))
+    losses = engine.loss_and_gradient(inputs, targets, 0, 0)
+    expected_losses, expected = exactly(make_network, range(members), nn.MSELoss(), inputs, targets)
+    torch.testing.assert_close(losses.double(), expected_losses, rtol=1e-5, atol=1e-6)
+    for gradient, wanted in zip(gradients(engine), expected, strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.usefixtures("instruction_set")
-def test_a_replica_does_not_feel_the_others_nor_the_threads() -> None:
+@pytest.mark.parametrize(("activation", "argument"), [(nn.LeakyReLU, 0.3), (nn.LeakyReLU, -0.1), (nn.PReLU, 0.6)])
+def test_slopes_are_those_of_the_layers(activation: type[nn.Module], argument: float) -> None:
+    names = {nn.LeakyReLU: "negative_slope", nn.PReLU: "init"}
+    make_network = partial(DeepAutoencoder, 100, 5, partial(activation, **{names[activation]: argument}))
+    inputs = signals(2, 20, 100)
+    engine = prepare(make_network, range(2))
+    losses = engine.loss_and_gradient(inputs, inputs, 0, 0)
+    expected_losses, expected = exactly(make_network, range(2), nn.MSELoss(), inputs, inputs)
+    torch.testing.assert_close(losses.double(), expected_losses, rtol=1e-5, atol=0)
+    for gradient, wanted in zip(gradients(engine), expected, strict=True):
+        torch.testing.assert_close(gradient.double(), wanted, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.usefixtures("instruction_set")
+def test_a_member_depends_neither_on_the_others_nor_on_the_threads() -> None:
+    make_network = partial(DeepAutoencoder, 100, 5, nn.GELU)
     inputs = signals(5, 64, 100)
-    stack, gradient = prepare(DeepAutoencoder(100, 5, range(5), "gelu"))
+    together = prepare(make_network, range(5))
     before = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        losses = stack(inputs, inputs)
+        losses = together.loss_and_gradient(inputs, inputs, 0, 0)
     finally:
         torch.set_num_threads(before)
-    parts = gradient.clone()
-    stack(inputs, inputs)
-    assert torch.equal(gradient, parts)
-    network = DeepAutoencoder(100, 5, range(3, 4), "gelu")
-    single, _ = prepare(network)
-    assert torch.equal(single(inputs[3:4], inputs[3:4]), losses[3:4])
-    together = DeepAutoencoder(100, 5, range(5), "gelu")
-    compiled, _ = prepare(together)
-    compiled(inputs, inputs)
-    for one, all_of_them in zip(network.parameters(), together.parameters(), strict=True):
-        assert one.grad is not None
-        assert all_of_them.grad is not None
-        assert torch.equal(one.grad[0], all_of_them.grad[3])
+    gradient = together.gradient.clone()
+    assert torch.equal(together.loss_and_gradient(inputs, inputs, 0, 0), losses)
+    assert torch.equal(together.gradient, gradient)
+    alone = prepare(make_network, range(3, 4))
+    assert torch.equal(alone.loss_and_gradient(inputs[3:4], inputs[3:4], 0, 0), losses[3:4])
+    assert torch.equal(alone.gradient, gradient[3:4])
 
 
 @pytest.mark.usefixtures("instruction_set")
-@pytest.mark.parametrize("activation", native.ACTIVATIONS)
-def test_what_is_not_a_number_or_too_large_stays_with_its_replica(activation: str) -> None:
-    network = DeepAutoencoder(100, 5, range(3), activation, SLOPES.get(activation))
-    compiled, _ = prepare(network)
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+def test_nan_and_overflow_stay_with_their_member(activation: type[nn.Module], loss: type[nn.Module]) -> None:
+    engine = prepare(partial(DeepAutoencoder, 100, 5, activation), range(3), loss())
     inputs = signals(3, 20, 100)
     inputs[0, 3, 7] = float("nan")
     inputs[1] *= 1e30
-    losses = compiled(inputs, inputs)
+    losses = engine.loss_and_gradient(inputs, inputs, 0, 0)
     assert losses[0].isnan()
-    assert not losses[1].isfinite() or losses[1] > 1e30
+    assert not losses[1].isfinite() or losses[1] > 1e29
     assert losses[2].isfinite()
-    assert all(parameter.grad is not None and parameter.grad[2].isfinite().all() for parameter in network.parameters())
+    assert engine.gradient[2].isfinite().all()
 
 
-def test_it_is_taken_where_it_can_be(monkeypatch: pytest.MonkeyPatch) -> None:
-    def chosen(network: DeepAutoencoder | TiedLinearAutoencoder) -> bool:
-        flat = flatten_parameters(network)
-        flatten_gradients(network, flat)
-        return isinstance(backpropagation(network, flat), native.CompiledBackpropagation)
+def test_signals_that_do_not_fit_are_refused() -> None:
+    engine = prepare(partial(DeepAutoencoder, 100, 5), range(2))
+    fitting = signals(2, 8, 100)
+    for wrong in (signals(3, 8, 100), signals(2, 8, 90)):
+        with pytest.raises(ValueError, match=r"inputs \[\d, 8, \d+\] and targets .* do not fit the networks"):
+            engine.loss_and_gradient(wrong, wrong, 0, 0)
+    assert engine.gradient.isnan().all()
+    engine.loss_and_gradient(fitting.double(), fitting.double(), 0, 0)
+    other = prepare(partial(DeepAutoencoder, 100, 5), range(2))
+    other.loss_and_gradient(fitting.contiguous(), fitting.contiguous(), 0, 0)  # however they are stored
+    assert torch.equal(engine.gradient, other.gradient)
 
-    assert chosen(DeepAutoencoder(100, 5, range(2)))
-    assert not chosen(DeepAutoencoder(100, 5, range(2)).double())
-    assert not chosen(TiedLinearAutoencoder(100, 5, range(2)))
-    monkeypatch.setattr(native, "library", lambda: None)
-    assert not chosen(DeepAutoencoder(100, 5, range(2)))
 
-
-def test_only_its_own_parameters_and_signals_are_touched() -> None:
-    network = DeepAutoencoder(100, 5, range(2))
-    compiled, _ = prepare(network)
-    for wrong in (signals(3, 8, 100), signals(2, 8, 90), signals(2, 8, 100).double()):
-        with pytest.raises(ValueError, match="not signals of 2 replicas"):
-            compiled(wrong, wrong)
-    flat = flatten_parameters(network)
-    flatten_gradients(network, flat)
-    network.load_state_dict({name: values.clone() for name, values in network.state_dict().items()}, assign=True)
-    with pytest.raises(ValueError, match="not part of the one tensor"):
-        native.CompiledBackpropagation(network, flat)
+def test_steps_change_the_networks_parameters() -> None:
+    engine = prepare(partial(DeepAutoencoder, 100, 5), range(2))
+    before = [parameter.detach().clone() for parameter in engine.problem.ensemble.parameters()]
+    losses = engine.execute(Steps([(signals(2, 8, 100), signals(2, 8, 100))] * 5))
+    assert losses.shape == (5, 2)
+    assert (losses[-1] < losses[0]).all()
+    for parameter, values in zip(engine.problem.ensemble.parameters(), before, strict=True):
+        assert not torch.equal(parameter, values)
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
-        (lambda file: file.with_suffix(".c").write_text("/* another */"), "was compiled from another version"),
+        (lambda file: file.with_name("compiled.c").write_text("/* another */"), "was compiled from another version"),
         (lambda file: file.write_bytes(b"\x7fELF"), "cannot be loaded"),
         (lambda file: file.unlink(), "was not compiled when this was installed"),
     ],
+    ids=["stale", "broken", "missing"],
 )
-def test_a_library_that_cannot_be_used_is_a_line_in_the_log(
-    spoil: Callable[[Path], object], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_library_that_cannot_be_used_is_a_warning_in_the_log(
+    spoil: Callable[[Path], object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for file in Path(native.__file__).parent.glob("backpropagation.*"):
+    for file in Path(compiled.__file__).parent.glob("compiled.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(native, "_SOURCE", tmp_path / "backpropagation.c")
-    monkeypatch.setattr(native, "instruction_set", lambda: "AVX2")
-    spoil(tmp_path / "backpropagation.avx2.so" if "version" not in said else tmp_path / "backpropagation.so")
-    assert native.library.__wrapped__() is None
-    assert said in caplog.text
+    monkeypatch.setattr(compiled, "_SOURCE", tmp_path / "compiled.c")
+    monkeypatch.setattr(compiled, "instruction_set", lambda: "AVX2")
+    spoil(tmp_path / "compiled.avx2.so")
+    assert compiled.library.__wrapped__() is None
+    (record,) = caplog.records
+    assert record.levelname == "WARNING"
+    assert message in record.getMessage()
+
+
+def test_the_narrower_library_serves_where_the_wider_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for file in Path(compiled.__file__).parent.glob("compiled.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr(compiled, "_SOURCE", tmp_path / "compiled.c")
+    monkeypatch.setattr(compiled, "instruction_set", lambda: "AVX512")
+    (tmp_path / "compiled.avx512.so").unlink()
+    found = compiled.library.__wrapped__()
+    assert found is not None
+    assert found.instruction_set == "AVX2"
+
+
+def test_other_cpus_have_no_library_and_need_no_warning(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(compiled, "instruction_set", lambda: "NEON")
+    assert compiled.library.__wrapped__() is None
+    assert not caplog.records

@@ -3,27 +3,28 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import cache, partial
+from itertools import product
 from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import ROOT, data_module, problem
+from conftest import ROOT, Steps, data_module, engine_for, problem
 from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from wavecoder.engine import choose
 from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
-from wavecoder.ensemble import Ensemble, flatten_parameters
+from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.training.data import Noise
 
 SEED, MEMBERS, STEPS = 5, 3, 80
 TOLERANCE = 1e-5  # of losses, relative
 ROUNDING = 2e-6  # values of two computations in 32 bits are nearer than this
+JUMPS = nn.ReLU | nn.LeakyReLU | nn.PReLU | nn.L1Loss  # their derivatives jump at 0
 
 MakeNetwork = Callable[[], nn.Module]
 
@@ -39,32 +40,26 @@ def cosine(optimizer: Optimizer) -> LRScheduler:
     return CosineAnnealingLR(optimizer, T_max=STEPS)
 
 
-class Steps(NamedTuple):
-    """A chunk: inputs and targets of consecutive optimiser steps."""
-
-    batches: Sequence[tuple[Tensor, Tensor]]
-    epoch: int
-    first_step: int
-
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:  # type: ignore[override]
-        return iter(self.batches)
-
-
 @cache
-def batches() -> list[tuple[Tensor, Tensor]]:
+def batches(batch_size: int) -> list[tuple[Tensor, Tensor]]:
     """Inputs, which are noisy, and targets of every step, `[member, batch, time]`."""
-    signals = data_module(MEMBERS, SEED, Noise(train_std=0.2), train_size=64 * STEPS, batch_size=64)
+    signals = data_module(MEMBERS, SEED, Noise(train_std=0.2), train_size=batch_size * STEPS, batch_size=batch_size)
     return [pair for chunk in signals.train_dataloader() for pair in chunk]
 
 
+def batch_size_for(make_network: MakeNetwork, loss: type[nn.Module]) -> int:
+    """The paper's 64, or 4 where derivatives jump, so that few values come so near to a jump that rounding decides."""
+    return 4 if any(isinstance(module, JUMPS) for module in [*make_network().modules(), loss()]) else 64
+
+
 class Plain(NamedTuple):
-    """What the plain loop gave.
+    """What the plain loop gave, `[step, member]`.
 
     Attributes:
-        losses: The loss before each step, `[step, member]`.
-        certain: Whether it depends on no derivative that rounding decided, `[step, member]`. The derivatives of |x| and of ReLU
-            and its kin jump at 0; where an x is smaller than rounding, two computations take different ones, and go apart from
-            then on: plain PyTorch in 32 bits from plain PyTorch in 64 bits by up to 1e-3 within these 80 steps.
+        losses: The loss before each step.
+        certain: Whether that loss depends on no derivative that rounding decided. Two computations that took different
+            derivatives go apart from then on: with batches of 64, plain PyTorch in 32 bits from plain PyTorch in 64 bits by up to
+            1e-3 within 80 steps.
     """
 
     losses: Tensor
@@ -72,7 +67,7 @@ class Plain(NamedTuple):
 
 
 @cache
-def train_plainly(make_network: MakeNetwork, loss: type[nn.Module], optimizer: str = "adam", scheduled: bool = False) -> Plain:
+def train_plainly(make_network: MakeNetwork, loss: type[nn.Module], optimizer: str, scheduled: bool = False) -> Plain:
     losses, nearest = torch.empty(STEPS, MEMBERS), torch.full((STEPS, MEMBERS), torch.inf)
     for member in range(MEMBERS):
         torch.manual_seed(SEED + member)
@@ -80,7 +75,8 @@ def train_plainly(make_network: MakeNetwork, loss: type[nn.Module], optimizer: s
         at_jumps = record_inputs_of_jumps(network)
         own_optimizer = OPTIMIZERS[optimizer](network.parameters())
         scheduler = cosine(own_optimizer) if scheduled else None
-        for step, (inputs, targets) in enumerate(batches()):
+        for step, (inputs, targets) in enumerate(batches(batch_size_for(make_network, loss))):
+            at_jumps.clear()
             outputs = network(inputs[member])
             value = loss()(outputs, targets[member])
             own_optimizer.zero_grad()
@@ -92,18 +88,17 @@ def train_plainly(make_network: MakeNetwork, loss: type[nn.Module], optimizer: s
             if loss is nn.L1Loss:
                 at_jumps.append(outputs.detach() - targets[member])
             if at_jumps:
-                nearest[step, member] = min(values.abs().min() for values in at_jumps)
-                at_jumps.clear()
+                nearest[step, member] = min(values.abs().min().item() for values in at_jumps)
     certain = torch.ones_like(nearest, dtype=torch.bool)
     certain[1:] = (nearest[:-1] > ROUNDING).cumprod(0)  # a derivative matters to the next loss
     return Plain(losses, certain)
 
 
 def record_inputs_of_jumps(network: nn.Module) -> list[Tensor]:
-    """A list to which a network will append what its activations are given whose derivatives jump at 0."""
+    """A list to which a network will append what those of its activations are given whose derivatives jump at 0."""
     recorded: list[Tensor] = []
     for module in network.modules():
-        if isinstance(module, nn.ReLU | nn.LeakyReLU | nn.PReLU):
+        if isinstance(module, JUMPS):
             module.register_forward_pre_hook(lambda module, inputs: recorded.append(inputs[0].detach()))
     return recorded
 
@@ -113,33 +108,39 @@ def train_by_engine(
     num_seeds: int,
     make_network: MakeNetwork,
     loss: type[nn.Module],
-    optimizer: str = "adam",
+    optimizer: str,
     scheduled: bool = False,
     **conditions: Any,
 ) -> Tensor:
     """The losses of an engine before each step, `[step, member]`."""
     posed = problem(Ensemble(make_network, range(SEED, SEED + num_seeds)), loss(), **conditions)
-    flat = flatten_parameters(posed.ensemble)
-    own_optimizer = OPTIMIZERS[optimizer]([flat])
-    own_engine = choose(posed, engine).engine(posed, flat, own_optimizer, cosine(own_optimizer) if scheduled else None)
-    mine = [(inputs[:num_seeds], targets[:num_seeds]) for inputs, targets in batches()]
-    return torch.cat([own_engine.execute(Steps(mine[first : first + 20], 0, first)) for first in range(0, STEPS, 20)])
+    trained = engine_for(posed, engine, OPTIMIZERS[optimizer], cosine if scheduled else None)
+    mine = [(inputs[:num_seeds], targets[:num_seeds]) for inputs, targets in batches(batch_size_for(make_network, loss))]
+    return torch.cat([trained.execute(Steps(mine[first : first + 20], 0, first)) for first in range(0, STEPS, 20)])
 
 
-def check_losses(engine: str, make_network: MakeNetwork, loss: type[nn.Module], *arguments: Any, **conditions: Any) -> None:
-    plain = train_plainly(make_network, loss, *arguments)
-    assert (plain.losses[-1] < plain.losses[0]).all()
+def check_losses(
+    engine: str,
+    make_network: MakeNetwork,
+    loss: type[nn.Module] = nn.MSELoss,
+    optimizer: str = "adam",
+    scheduled: bool = False,
+    **conditions: Any,
+) -> None:
+    plain = train_plainly(make_network, loss, optimizer, scheduled)
     for num_seeds in (1, MEMBERS):
-        losses = train_by_engine(engine, num_seeds, make_network, loss, *arguments, **conditions)
+        losses = train_by_engine(engine, num_seeds, make_network, loss, optimizer, scheduled, **conditions)
         expected, certain = plain.losses[:, :num_seeds], plain.certain[:, :num_seeds]
         torch.testing.assert_close(losses[certain], expected[certain], rtol=TOLERANCE, atol=0)
         torch.testing.assert_close(losses, expected, rtol=1e-2, atol=0)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("activation", DEEP)
+@pytest.mark.parametrize(("activation", "loss"), list(product(DEEP, LOSSES)))
 def test_every_activation_and_loss(activation: str, loss: type[nn.Module], engine: str) -> None:
-    check_losses(engine, DEEP[activation], loss)
+    # Sigmoids of different signals are nearly equal at first, so in the sums of gradients signs cancel all but rounding, which
+    # Adam divides by its own size
+    optimizer = "sgd" if (activation, loss) == ("Sigmoid", nn.L1Loss) else "adam"
+    check_losses(engine, DEEP[activation], loss, optimizer)
 
 
 @pytest.mark.parametrize(("optimizer", "scheduled"), [("adamw", False), ("sgd", False), ("adam", True), ("sgd", True)])
@@ -156,19 +157,26 @@ OTHERS: dict[str, MakeNetwork] = {
 
 
 @pytest.mark.parametrize("network", OTHERS)
-def test_networks_that_only_the_pytorch_engine_knows(network: str) -> None:
-    check_losses("auto", OTHERS[network], nn.MSELoss)
+def test_networks_that_the_pytorch_engine_alone_knows(network: str) -> None:
+    check_losses("auto", OTHERS[network])
 
 
 def check_torch_compile() -> None:
-    check_losses("auto", DEEP["Tanh"], nn.MSELoss, torch_compile=True)
+    check_losses("auto", DEEP["Tanh"], torch_compile=True)
 
 
+@pytest.mark.slow
 def test_torch_compile_changes_nothing() -> None:
-    """In a process of its own: here the annotations are checked, which torch.compile cannot compile."""
+    """In a process of its own: in this one the annotations are checked, which torch.compile cannot trace."""
     folders = os.pathsep.join(str(folder) for folder in (ROOT / "tests", ROOT / "tests" / "engine"))
-    subprocess.run(
-        [sys.executable, "-c", "from test_equality import check_torch_compile; check_torch_compile()"],
-        env=os.environ | {"PYTHONPATH": folders},
-        check=True,
-    )
+    command = [sys.executable, "-c", "from test_equality import check_torch_compile; check_torch_compile()"]
+    finished = subprocess.run(command, env=os.environ | {"PYTHONPATH": folders}, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+
+
+def test_most_of_the_losses_are_compared() -> None:
+    """The comparisons above are worth something: the loss falls, and where derivatives jump, most steps are certain."""
+    for name, make_network in DEEP.items():
+        plain = train_plainly(make_network, nn.MSELoss, "adam")
+        assert plain.certain.float().mean() > 0.3, name
+        assert plain.losses[-10:].mean() < plain.losses[:10].mean(), name

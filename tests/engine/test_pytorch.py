@@ -1,90 +1,160 @@
-"""The written-out chain rule against autograd's."""
+"""The PyTorch engine against plain single networks."""
+
+from collections.abc import Callable
+from functools import partial
 
 import pytest
 import torch
-from torch import nn
-from torch.nn import functional
+from conftest import Steps, engine_for, problem
+from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder, VariationalAutoencoder
+from torch import Tensor, nn
 
-from wavecoder.autoencoder import Autoencoder, DeepAutoencoder, TiedLinearAutoencoder
-from wavecoder.backpropagation import flatten_gradients, flatten_parameters, loss_and_gradients
+from wavecoder.engine import Engine
+from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
+from wavecoder.ensemble import Ensemble
+from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 
-SLOPES = {"leaky_relu": 0.01, "prelu": 0.25}
-ELEMENTWISE = {"mse": functional.mse_loss, "l1": functional.l1_loss, "huber": functional.huber_loss}
+MakeNetwork = Callable[[], nn.Module]
 
-
-def compare_with_autograd(network: Autoencoder, loss: str = "mse", size: float = 1.0) -> None:
-    network.double()
-    inputs = size * torch.randn(3, 6, 100, dtype=torch.float64)
-    targets = size * torch.randn(3, 6, 100, dtype=torch.float64)
-    plain = ELEMENTWISE[loss](network(inputs), targets, reduction="none").mean((1, 2))
-    expected = torch.autograd.grad(plain.sum(), list(network.parameters()))
-    flat = flatten_parameters(network)
-    flatten_gradients(network, flat).fill_(float("nan"))  # what is there must not matter
-    torch.testing.assert_close(loss_and_gradients(network, inputs, targets, loss), plain.detach())
-    for parameter, gradient in zip(network.parameters(), expected, strict=True):
-        torch.testing.assert_close(parameter.grad, gradient)
-    torch.testing.assert_close(flat.grad, torch.cat([gradient.flatten() for gradient in expected]))
+OTHERS: dict[str, MakeNetwork] = {
+    "tied": partial(TiedLinearAutoencoder, 100, 5),
+    "tied with biases": partial(TiedLinearAutoencoder, 100, 5, bias=True),
+    "no biases, no latent activation": partial(DeepAutoencoder, 100, 5, bias=False, latent_activation=False),
+    "residual": partial(ResidualAutoencoder, 100, 5),
+    "convolutional": partial(ConvolutionalAutoencoder, 100, 5),
+}
 
 
-@pytest.mark.parametrize("activation", ["identity", "relu", "sigmoid", "tanh", "leaky_relu", "prelu", "gelu"])
+def signals(*shape: int, size: float = 1.0) -> Tensor:
+    return size * torch.randn(*shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+
+
+def compare_with_plain_networks(make_network: MakeNetwork, loss: nn.Module, members: int = 3, size: float = 1.0) -> None:
+    """In double precision, where losses and gradients of two computations agree to many digits."""
+    inputs, targets = signals(2, members, 6, 100, size=size)
+    engine = engine_for(problem(Ensemble(lambda: make_network().double(), range(members)), loss), "pytorch")
+    engine.gradient.fill_(float("nan"))  # what is there must not matter
+    losses = engine.loss_and_gradient(inputs, targets, 0, 0)
+    for i in range(members):
+        torch.manual_seed(i)
+        network = make_network().double()
+        value = loss(network(inputs[i]), targets[i])
+        torch.testing.assert_close(losses[i], value.detach())
+        expected = torch.autograd.grad(value, list(network.parameters()))
+        torch.testing.assert_close(engine.gradient[i], torch.cat([gradient.flatten() for gradient in expected]))
+
+
+@pytest.mark.parametrize("activation", [*ACTIVATIONS, nn.SiLU])
 @pytest.mark.parametrize("latent", [1, 5])
-def test_every_activation(activation: str, latent: int) -> None:
-    compare_with_autograd(DeepAutoencoder(100, latent, range(3), activation, SLOPES.get(activation)))
+def test_every_activation(activation: type[nn.Module], latent: int) -> None:
+    compare_with_plain_networks(partial(DeepAutoencoder, 100, latent, activation), nn.MSELoss())
 
 
-@pytest.mark.parametrize("loss", ELEMENTWISE)
-def test_every_loss(loss: str) -> None:
-    compare_with_autograd(DeepAutoencoder(100, 5, range(3), "tanh"), loss, size=2.0)  # on both sides of huber's knee
+@pytest.mark.parametrize("loss", [*LOSSES, nn.SmoothL1Loss])
+def test_every_loss(loss: type[nn.Module]) -> None:
+    compare_with_plain_networks(partial(DeepAutoencoder, 100, 5, nn.Tanh), loss(), size=2.0)  # on both sides of Huber's knee
 
 
-@pytest.mark.parametrize("bias", [False, True])
-def test_the_tied_autoencoder_whose_matrix_has_two_parts_of_a_gradient(bias: bool) -> None:
-    compare_with_autograd(TiedLinearAutoencoder(100, 5, range(3), bias))
+@pytest.mark.parametrize("name", OTHERS)
+@pytest.mark.parametrize("members", [1, 3])
+def test_every_network(name: str, members: int) -> None:
+    compare_with_plain_networks(OTHERS[name], nn.MSELoss(), members)
 
 
-def test_no_biases_no_latent_activation() -> None:
-    compare_with_autograd(DeepAutoencoder(100, 5, range(3), "gelu", bias=False, latent_activation=False))
+def test_nan_stays_with_its_member() -> None:
+    engine = engine_for(problem(Ensemble(partial(DeepAutoencoder, 100, 5), range(3))), "pytorch")
+    inputs = signals(3, 6, 100).float()
+    inputs[0, 2, 3] = float("nan")
+    losses = engine.loss_and_gradient(inputs, inputs, 0, 0)
+    assert losses.isnan().tolist() == [True, False, False]
+    assert engine.gradient.isnan().any(1).tolist() == [True, False, False]
 
 
-def test_the_parts_of_a_batch_add_up() -> None:
-    network = DeepAutoencoder(100, 5, range(2), "tanh").double()
-    signals = torch.randn(2, 8, 100, dtype=torch.float64)
-    flat = flatten_parameters(network)
-    gradient = flatten_gradients(network, flat)
-    loss_and_gradients(network, signals, signals)
-    whole = gradient.clone()
-    parts = []
-    for part in signals.split(4, dim=1):
-        loss_and_gradients(network, part, part, batch=8)
-        parts.append(gradient.clone())
-    torch.testing.assert_close(parts[0] + parts[1], whole)
+@pytest.mark.parametrize("members", [1, 2])
+def test_accumulating_gradients_equals_one_large_batch(members: int) -> None:
+    pairs = [tuple(pair) for pair in signals(20, 2, members, 64, 100).float()]
+    make_network = partial(DeepAutoencoder, 100, 5, nn.Tanh)
+    whole, parts = (
+        engine_for(problem(Ensemble(make_network, range(members)), accumulate=accumulate), "pytorch") for accumulate in (1, 4)
+    )
+    inputs, targets = pairs[0]
+    torch.testing.assert_close(parts.loss_and_gradient(inputs, targets, 0, 0), whole.loss_and_gradient(inputs, targets, 0, 0))
+    torch.testing.assert_close(parts.gradient, whole.gradient, atol=1e-7, rtol=1e-5)
+    torch.testing.assert_close(parts.execute(Steps(pairs)), whole.execute(Steps(pairs)), rtol=1e-5, atol=0)
 
 
-def test_flattened_parameters_are_the_networks_own() -> None:
-    network = DeepAutoencoder(100, 5, [0, 1], "prelu", 0.25)
-    before = {name: value.clone() for name, value in network.state_dict().items()}
-    flat = flatten_parameters(network)
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, before[name])
-    with torch.no_grad():
-        flat.mul_(2)
-    for name, value in network.state_dict().items():
-        assert torch.equal(value, 2 * before[name])
-    network.load_state_dict(before)
-    assert torch.equal(flat, torch.cat([value.flatten() for value in before.values()]))
+class Unused(DeepAutoencoder):
+    """It has a layer that it never asks."""
+
+    def __init__(self) -> None:
+        super().__init__(100, 5)
+        self.unused = nn.Linear(3, 3)
 
 
-def test_one_step_of_adam_on_the_flat_tensor_is_adams_on_the_many() -> None:
-    signals = torch.randn(2, 8, 100)
-    ours, theirs = (DeepAutoencoder(100, 5, [0, 1], "tanh") for _ in range(2))
-    flat = flatten_parameters(ours)
-    flatten_gradients(ours, flat)
-    one, many = torch.optim.Adam([flat], fused=True), torch.optim.Adam(theirs.parameters())
-    for _ in range(3):
-        loss_and_gradients(ours, signals, signals)
-        one.step()
-        many.zero_grad()
-        sum(nn.functional.mse_loss(theirs(signals)[i], signals[i]) for i in range(2)).backward()  # type: ignore[union-attr]
-        many.step()
-    for mine, yours in zip(ours.parameters(), theirs.parameters(), strict=True):
-        torch.testing.assert_close(mine, yours, rtol=1e-4, atol=1e-6)
+def test_parameters_without_a_gradient_keep_their_values() -> None:
+    ensemble = Ensemble(Unused, range(2))
+    before = ensemble.network.unused.weight.detach().clone()
+    engine = engine_for(problem(ensemble))
+    engine.gradient.fill_(float("nan"))
+    engine.execute(Steps([tuple(signals(2, 2, 6, 100).float())]))
+    assert torch.equal(ensemble.network.unused.weight, before)
+    assert engine.flat.isfinite().all()
+
+
+def test_frozen_parameters_keep_their_values() -> None:
+    def frozen_decoder() -> nn.Module:
+        network = DeepAutoencoder(100, 5)
+        network.decoder.requires_grad_(False)
+        return network
+
+    ensemble = Ensemble(frozen_decoder, range(2))
+    before = {name: values.clone() for name, values in ensemble.state_dict().items()}
+    engine_for(problem(ensemble)).execute(Steps([tuple(signals(2, 2, 6, 100).float())]))
+    changed = {name for name, values in ensemble.state_dict().items() if not torch.equal(values, before[name])}
+    assert changed == {name for name in before if "encoder" in name}
+
+
+# --- random numbers that networks draw --------------------------------------------------------------------------------------
+
+RANDOM: dict[str, MakeNetwork] = {
+    "dropout": partial(DeepAutoencoder, 100, 5, partial(nn.Dropout, 0.2)),
+    "variational": partial(VariationalAutoencoder, 100, 5),
+}
+
+
+def random_engine(name: str, seed: int = 0) -> Engine:
+    return engine_for(problem(Ensemble(RANDOM[name], range(2)), seed=seed))
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_draws_depend_on_seed_epoch_and_step_alone(name: str) -> None:
+    inputs = signals(2, 6, 100).float()
+
+    def drawn(seed: int, epoch: int, step: int) -> Tensor:
+        engine = random_engine(name, seed)
+        losses = engine.loss_and_gradient(inputs, inputs, epoch, step)
+        return torch.cat([losses, engine.gradient.flatten()])
+
+    first = drawn(0, 0, 0)
+    torch.manual_seed(99)
+    assert torch.equal(drawn(0, 0, 0), first)
+    for key in [(1, 0, 0), (0, 1, 0), (0, 0, 1)]:
+        assert not torch.equal(drawn(*key), first)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_draws_leave_the_global_generator_alone(name: str) -> None:
+    inputs = signals(2, 6, 100).float()
+    before = torch.get_rng_state()
+    random_engine(name).execute(Steps([(inputs, inputs)]))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_draws_do_not_depend_on_the_chunks(name: str) -> None:
+    inputs = signals(2, 6, 100).float()
+    whole, parts = random_engine(name), random_engine(name)
+    losses = whole.execute(Steps([(inputs, inputs)] * 6))
+    first, second = parts.execute(Steps([(inputs, inputs)] * 4)), parts.execute(Steps([(inputs, inputs)] * 2, 0, 4))
+    assert torch.equal(torch.cat([first, second]), losses)
+    assert torch.equal(parts.flat, whole.flat)

@@ -1,4 +1,4 @@
-"""A search that is stopped and gone on with, and the experiment it ends with."""
+"""A search that is stopped and resumed, and the experiment it ends with."""
 
 import json
 import os
@@ -16,7 +16,7 @@ SEARCH = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.
 
 
 @pytest.mark.slow
-def test_a_search_that_was_stopped_goes_on_and_ends_with_an_experiment(tmp_path: Path) -> None:
+def test_a_stopped_search_is_resumed_and_ends_with_an_experiment(tmp_path: Path) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "search"
     process = start(tmp_path, *SEARCH)
     deadline = time.monotonic() + 60
@@ -27,7 +27,7 @@ def test_a_search_that_was_stopped_goes_on_and_ends_with_an_experiment(tmp_path:
     os.killpg(process.pid, signal.SIGSTOP)
     at_once = run_script("train.py", tmp_path, *SEARCH)
     kill(process)
-    assert (at_once.returncode, at_once.stderr) == (2, "error: sweep=search: another process is at this search\n")
+    assert (at_once.returncode, at_once.stderr) == (2, "error: sweep=search: another process works on this search\n")
     begun, before = set(records(sweep)), len(completed(sweep))
     assert before < 4
 

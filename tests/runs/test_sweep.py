@@ -1,35 +1,16 @@
-"""Sweeps that are killed, fail or change, and the same command again."""
+"""Sweeps that are killed, fail or change, and re-running their command."""
 
-import json
-import os
 import random
 import re
-import signal
 import threading
 import time
 from pathlib import Path
 
 import pytest
-from conftest import JOB, Run, completed, kill, metrics, records, run_script, start, wait_for
+from conftest import JOB, Run, completed, kill, metrics, record_of, records, run_script, start
 
-from wavecoder.runs.results import write_results
-from wavecoder.runs.sweep import _tell_progress
-
-
-def test_a_killed_run_goes_on_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
-    linear = ("experiment=theorem", "latent=2", "trainer.max_epochs=40")
-    assert run_train(*JOB, *linear, "hydra.run.dir=whole").returncode == 0
-    process = start(tmp_path, *JOB, *linear, "hydra.run.dir=killed")
-    wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
-    kill(process)
-    assert json.loads((tmp_path / "killed" / "results.json").read_text())["status"] == "unfinished"
-    done = run_train(*JOB, *linear, "hydra.run.dir=killed")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "killed goes on from its last checkpoint" in done.stdout
-    whole, killed = (json.loads((tmp_path / name / "results.json").read_text()) for name in ("whole", "killed"))
-    assert 0 < killed["timing"]["resumed_at_step"] < killed["timing"]["steps"] == whole["timing"]["steps"]
-    for part in ("metrics", "references", "subspace", "config_fingerprint"):
-        assert killed[part] == whole[part], part
+from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.sweep import _print_progress
 
 
 def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path) -> None:
@@ -47,15 +28,19 @@ def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path)
     assert len((sweep / "summary.csv").read_text().splitlines()) == 4
 
 
-def test_a_changed_configuration_is_never_mixed_with_the_old(run_train: Run, tmp_path: Path) -> None:
-    for epochs in (2, 3):
-        done = run_train(*JOB, f"trainer.max_epochs={epochs}", "hydra.run.dir=run")
-        assert (done.returncode, done.stderr) == (0, "")
-    assert "run: its configuration has changed, so it starts afresh" in done.stdout
-    assert (
-        json.loads((tmp_path / "run" / "results.json").read_text())["timing"] | {"resumed_at_step": 0, "steps": 30}
-        == json.loads((tmp_path / "run" / "results.json").read_text())["timing"]
-    )
+def test_a_sweep_of_different_engines_says_so_in_one_line(run_train: Run, tmp_path: Path) -> None:
+    arguments = ("-m", "sweep=mine", *JOB, "trainer.max_epochs=1", "~callbacks.figures", "engine=pytorch", "latent=1,5")
+    alike = run_train(*arguments)
+    assert (alike.returncode, alike.stderr) == (0, "")
+    assert "different engines" not in alike.stdout
+    (folder,) = (tmp_path / "outputs" / "sweeps" / "mine").glob("*latent=1,*")
+    write_results(folder, record_of(folder) | {"engine": {"name": "compiled AVX2", "reason": "on another machine"}})
+    different = run_train(*arguments)
+    (line,) = (line for line in different.stdout.splitlines() if "different engines" in line)
+    assert line.startswith("Trained by different engines, which round differently: 1 by ")
+    assert {"compiled AVX2", "PyTorch"} == {part.partition(" by ")[2] for part in line.partition(": ")[2].split(", ")}
+    rows = (tmp_path / "outputs" / "sweeps" / "mine" / "summary.csv").read_text()
+    assert rows.count("compiled AVX2") == rows.count("PyTorch") == 1
 
 
 def test_only_the_failed_job_is_tried_again(run_train: Run, tmp_path: Path) -> None:
@@ -75,9 +60,7 @@ def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
     table = done.stdout[done.stdout.index("Sweep of 4") :]
     assert table.count("2 values") == 2
     assert len((tmp_path / "outputs" / "sweeps" / "seeds" / "summary.csv").read_text().splitlines()) == 3
-    every = [
-        record["metrics"]["val/mse"]["per_seed"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()
-    ]
+    every = [record["metrics"]["val/mse"]["per_seed"] for record in records(tmp_path / "outputs" / "sweeps" / "seeds").values()]
     assert [len(values) for values in every] == [2, 2, 2, 2]
 
 
@@ -148,24 +131,6 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["slurm.conf"]
 
 
-def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
-    process = start(tmp_path, *JOB, "trainer=ddp_cpu", "trainer.max_epochs=500", "hydra.run.dir=run")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
-    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-    os.kill(int(child), signal.SIGKILL)
-    assert process.wait(60) != 0
-    kill(process)
-
-
-def test_a_folder_of_something_else_is_left_alone(run_train: Run, tmp_path: Path) -> None:
-    (tmp_path / "mine" / "figures").mkdir(parents=True)
-    (tmp_path / "mine" / "figures" / "thesis.png").write_text("mine")
-    done = run_train(*JOB, "hydra.run.dir=mine")
-    said = "error: hydra.run.dir=mine: has figures of something else; choose another folder\n"
-    assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
-    assert [path.name for path in tmp_path.rglob("*")] == ["mine", "figures", "thesis.png"]
-
-
 def test_what_others_left_in_a_sweep_is_not_the_commands_failure(run_train: Run, tmp_path: Path) -> None:
     short = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "sweep=mine", "latent=1")
     assert run_train("-m", *short, "optimizer.betas=[0.9,9]").returncode == 1
@@ -180,7 +145,7 @@ def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, 
     folders = {tmp_path / str(number): "new" for number in range(4)}
     for number, folder in enumerate(folders):
         folder.mkdir()
-        write_results(folder, {"status": "completed", "config_fingerprint": "old" if number else "new"})
+        write_results(folder, {"status": "completed", "schema": SCHEMA, "config_fingerprint": "old" if number else "new"})
     last = list(folders)[-1]
     steps = iter([(), *((folder,) for folder in list(folders)[1:])])
 
@@ -188,10 +153,10 @@ def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, 
         def wait(self, timeout: float | None = None) -> bool:
             for folder in (step := next(steps, None)) or ():
                 status = "failed" if folder == last else "completed"
-                write_results(folder, {"status": status, "config_fingerprint": "new"})
+                write_results(folder, {"status": status, "schema": SCHEMA, "config_fingerprint": "new"})
             return step is None
 
-    _tell_progress(folders, End())
+    _print_progress(folders, End())
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["2 of 4 jobs done", "3 of 4 jobs done"]
 
@@ -207,6 +172,5 @@ def test_a_sweep_over_processes_with_a_configuration_of_ones_own(run_train: Run,
         done = run_train("-m", *arguments, "trainer=ddp_cpu", f"hydra/launcher={launcher}", f"sweep={launcher}")
         assert (done.returncode, done.stderr) == (0, ""), launcher
         (together,) = records(tmp_path / "outputs" / "sweeps" / launcher).values()
-        alone = json.loads((tmp_path / "alone" / "results.json").read_text())
-        error = alone["metrics"]["val/mse"]["mean"]
+        error = record_of(tmp_path / "alone")["metrics"]["val/mse"]["mean"]
         assert together["metrics"]["val/mse"]["mean"] == pytest.approx(error, rel=1e-4)

@@ -1,30 +1,19 @@
-"""The training door as its users call it: runs, sweeps, what they print and what they leave behind."""
+"""Training as users call it: runs, sweeps, what they print and what they leave behind."""
 
 import csv
-import json
 import re
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from conftest import Run, data_settings, noise_settings
+from conftest import Run, data_module, only_run, record_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from wavecoder.training.data import SignalDataModule
-from wavecoder.references import SVD, moments_of, principal_angles
-
-
-def only_run(folder: Path) -> Path:
-    (run,) = (folder / "outputs" / "runs").glob("*/*")
-    return run
-
-
-def results_of(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / "results.json").read_text())
-    return record
+from wavecoder.engine import compiled
+from wavecoder.references import SVD, moments_of
+from wavecoder.subspace import principal_angles
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -47,9 +36,17 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     for heading in ("mean ± std of 3", "best", "SVD", "PCA", "Wiener", "Bayes", "/ SVD", "/ Bayes", *METRICS):
         assert heading in done.stdout
 
-    record = results_of(run)
-    described = {key: record[key] for key in ("status", "activation", "latent_dim", "seed", "num_seeds")}
-    assert described == {"status": "completed", "activation": "prelu", "latent_dim": 5, "seed": 4, "num_seeds": 3}
+    record = record_of(run)
+    described = {key: record[key] for key in ("status", "schema", "activation", "latent_dim", "seed", "num_seeds")}
+    wanted = {"status": "completed", "schema": 2, "activation": "prelu", "latent_dim": 5, "seed": 4, "num_seeds": 3}
+    assert described == wanted
+    assert (record["network"], record["model"], record["bias"]) == ("prelu", "deep", True)
+    assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0}
+    if found := compiled.library():
+        assert record["engine"]["name"] == f"compiled {compiled.instruction_set()}"
+        assert record["engine"]["reason"] == "the fastest for this network"
+        assert found.instruction_set in ("AVX2", "AVX512")
+    assert f"{record['engine']['name']} engine on cpu ({record['engine']['reason']})" in done.stdout.splitlines()[0]
     noisy = [metric for metric in METRICS if "noise" in metric]
     ratios = {f"{metric}/over_svd" for metric in METRICS} | {f"{metric}/over_bayes" for metric in noisy}
     assert set(record["metrics"]) == {*METRICS, *ratios}
@@ -78,7 +75,7 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
         error = np.square(arrays["bayes_0.1"].mean(0) - arrays["sine"]).mean()
         assert error == pytest.approx(record["references"]["bayes"]["sine/mean_mse_noise_0.1"], rel=1e-4)
         order = np.argsort(record["metrics"]["val/mse"]["per_seed"])
-        assert arrays["shown"] == order[1], "the replica shown is the median one"
+        assert arrays["shown"] == order[1], "the seed shown is the median one"
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 40
 
     ours, svd, pca, bayes = (events(run / "tb" / name) for name in ("autoencoder", "svd", "pca", "bayes"))
@@ -101,7 +98,7 @@ def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_pat
     arguments = ("debug=quick", "num_seeds=2", "noise.train_std=0.1", "logger=none")
     for _ in range(2):
         assert run_train(*arguments).returncode == 0
-    first, second = (results_of(run) for run in (tmp_path / "outputs" / "runs").glob("*/*"))
+    first, second = (record_of(run) for run in (tmp_path / "outputs" / "runs").glob("*/*"))
     assert first["metrics"] == second["metrics"]
     assert first["config_fingerprint"] == second["config_fingerprint"]
 
@@ -110,7 +107,7 @@ def test_nothing_is_better_than_bayes(run_train: Run, tmp_path: Path) -> None:
     """On signals of the kind it knows, no network is below the posterior mean by more than the sample allows."""
     done = run_train("experiment=denoising", "data.train_size=6400", "trainer.max_epochs=3", "num_seeds=2", "data.val_size=2000")
     assert done.returncode == 0
-    record = results_of(only_run(tmp_path))
+    record = record_of(only_run(tmp_path))
     for level in ("0.1", "1.0"):
         floor = record["references"]["bayes"][f"val/mse_noise_{level}"]
         others = [record["references"][name][f"val/mse_noise_{level}"] for name in ("svd", "pca", "wiener")]
@@ -121,8 +118,8 @@ def test_references_from_the_population(run_train: Run, tmp_path: Path) -> None:
     for basis in ("fitted", "population"):
         arguments = ("debug=quick", "logger=none", "data.val_size=2000", f"basis={basis}", f"hydra.run.dir={basis}")
         assert run_train(*arguments).returncode == 0
-    fitted, population = (results_of(tmp_path / basis)["references"] for basis in ("fitted", "population"))
-    assert population["svd"]["val/mse"] == pytest.approx(0.313523, rel=0.005)  # SPEC section 6
+    fitted, population = (record_of(tmp_path / basis)["references"] for basis in ("fitted", "population"))
+    assert population["svd"]["val/mse"] == pytest.approx(0.313523, rel=0.005)  # the sum of all eigenvalues but the largest five
     assert population["svd"]["val/mse"] < fitted["svd"]["val/mse"]  # 1,280 signals tell the directions only roughly
     assert population["svd"]["train/mse"] > fitted["svd"]["train/mse"]
     assert population["bayes"] == fitted["bayes"]
@@ -144,7 +141,7 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     jobs = {path.name for path in sweep.iterdir() if path.is_dir()}
     wanted = {(activation, latent) for activation in ("relu", "tanh", "gelu") for latent in (1, 5)}
     assert jobs == {f"activation={a},data.train_size=128,debug=quick,latent={k}" for a, k in wanted}
-    found = {(results_of(sweep / job)["activation"], results_of(sweep / job)["latent_dim"]) for job in jobs}
+    found = {(record_of(sweep / job)["activation"], record_of(sweep / job)["latent_dim"]) for job in jobs}
     assert found == wanted
     with (sweep / "summary.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -156,7 +153,7 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     assert done.stdout.rstrip().endswith("summary.csv")
 
 
-def test_a_failing_job_is_named_and_the_others_go_on(run_train: Run, tmp_path: Path) -> None:
+def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "optimizer.betas=[0.9,9],[0.9,0.99]", "debug=quick", "data.train_size=128")
     assert done.returncode == 1
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
@@ -164,7 +161,7 @@ def test_a_failing_job_is_named_and_the_others_go_on(run_train: Run, tmp_path: P
     error = "optimizer or scheduler: Invalid beta parameter at index 1: 9"
     named = done.stdout.index(f"job {failed} failed: {error}")
     assert named < done.stdout.index("epoch 1/2"), "it is named only after the other job"
-    record = results_of(sweep / failed)
+    record = record_of(sweep / failed)
     assert (record["status"], record["error"]) == ("failed", error)
     assert "Traceback" in (sweep / failed / "traceback.txt").read_text()
     with (sweep / "summary.csv").open() as file:
@@ -177,7 +174,7 @@ def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path) -> None
     assert run_train(*arguments, "hydra.run.dir=alone").returncode == 0
     done = run_train(*arguments, "hydra.run.dir=together", "trainer=ddp_cpu", "trainer.devices=2")
     assert (done.returncode, done.stderr) == (0, "")
-    alone, together = results_of(tmp_path / "alone"), results_of(tmp_path / "together")
+    alone, together = record_of(tmp_path / "alone"), record_of(tmp_path / "together")
     assert together["timing"]["steps"] == alone["timing"]["steps"]
     for metric, summary in alone["metrics"].items():
         assert together["metrics"][metric]["mean"] == pytest.approx(summary["mean"], rel=1e-4), metric
@@ -188,7 +185,7 @@ def test_a_sweep_of_runs_over_processes(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "debug=quick", "trainer=ddp_cpu", "latent=1,5", "data.train_size=128", "logger=none")
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
-    assert [results_of(job)["latent_dim"] for job in sorted(sweep.glob("*latent=*"))] == [1, 5]
+    assert [record_of(job)["latent_dim"] for job in sorted(sweep.glob("*latent=*"))] == [1, 5]
 
 
 def test_single_keys_and_all_choices_at_once(run_train: Run, tmp_path: Path) -> None:
@@ -198,7 +195,7 @@ def test_single_keys_and_all_choices_at_once(run_train: Run, tmp_path: Path) -> 
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert "gelu autoencoder 100→50→25→10→7→10→25→50→100" in done.stdout
-    record = results_of(only_run(tmp_path))
+    record = record_of(only_run(tmp_path))
     assert record["latent_dim"] == 7
     assert "val/mse_noise_1.0" in record["metrics"]
     assert "val/mse_noise_0.1" not in record["metrics"]
@@ -209,46 +206,44 @@ def test_single_keys_and_all_choices_at_once(run_train: Run, tmp_path: Path) -> 
 def test_no_references_no_logger_no_noise(run_train: Run, tmp_path: Path) -> None:
     done = run_train("debug=quick", "logger=none", "noise=none", "~callbacks.references", "~callbacks.figures")
     assert (done.returncode, done.stderr) == (0, "")
-    assert set(results_of(only_run(tmp_path))["metrics"]) == {"train/mse", "val/mse"}
+    assert set(record_of(only_run(tmp_path))["metrics"]) == {"train/mse", "val/mse"}
 
 
 @pytest.mark.slow
 def test_tied_linear_autoencoder_finds_the_svds_subspace(run_train: Run, tmp_path: Path) -> None:
     assert run_train("experiment=theorem", "num_seeds=2").returncode == 0
     run = only_run(tmp_path)
-    record = results_of(run)
+    record = record_of(run)
     assert record["metrics"]["linear/excess"]["max"] < 1e-3
     assert record["metrics"]["linear/largest_angle"]["max"] < 1
     assert (run / "figures" / "convergence.svg").exists()
     curve = events(run / "tb" / "autoencoder").Scalars("linear/largest_angle")
     assert [point.step for point in curve][:2] == [312, 624]
     assert curve[-1].value < curve[0].value / 10
-    assert record["activation"] == "identity"
+    assert (record["network"], record["model"], record["activation"]) == ("linear_tied", "linear_tied", None)
     assert record["metrics"]["train/mse"]["mean"] == pytest.approx(record["references"]["svd"]["train/mse"], rel=1e-3)
-    weight: Tensor = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["network.encoder.0.weight"][0]
-    source = SignalDataModule(data_settings(train_size=20_000), noise_settings(), 0, 1)
-    svd = SVD(5)
-    svd.fit(moments_of(source.training_signals()))
+    weight: Tensor = torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]["ensemble.network.weight"][0]
+    svd = SVD(5).fit(moments_of(data_module(train_size=20_000).training_signals()))
     angle = torch.rad2deg(principal_angles(weight.T, svd.basis_)).max().item()
     assert angle == pytest.approx(record["metrics"]["linear/largest_angle"]["per_seed"][0], rel=1e-3)
     torch.testing.assert_close(weight @ weight.T, torch.eye(5), atol=0.01, rtol=0)  # W Wᵀ = I at the optimum
 
 
-def test_the_example_in_space_finds_its_plane(run_train: Run, tmp_path: Path) -> None:
+def test_the_example_of_three_values_finds_its_plane(run_train: Run, tmp_path: Path) -> None:
     assert run_train("experiment=plane").returncode == 0
-    record = results_of(only_run(tmp_path))
+    record = record_of(only_run(tmp_path))
     assert record["metrics"]["linear/largest_angle"]["max"] < 0.1
     assert (only_run(tmp_path) / "figures" / "plane.svg").exists()
 
 
 @pytest.mark.slow
-def test_deep_linear_autoencoder_comes_to_pca(run_train: Run, tmp_path: Path) -> None:
+def test_deep_linear_autoencoder_converges_to_pca(run_train: Run, tmp_path: Path) -> None:
     assert run_train("activation=identity", "latent=5", "logger=none").returncode == 0
-    record = results_of(only_run(tmp_path))
+    record = record_of(only_run(tmp_path))
     assert record["metrics"]["val/mse"]["mean"] == pytest.approx(record["references"]["pca"]["val/mse"], rel=0.02)
 
 
 @pytest.mark.slow
 def test_the_default_run_beats_the_svd_five_times(run_train: Run, tmp_path: Path) -> None:
     assert run_train().returncode == 0
-    assert results_of(only_run(tmp_path))["metrics"]["val/mse/over_svd"]["mean"] < 1 / 5
+    assert record_of(only_run(tmp_path))["metrics"]["val/mse/over_svd"]["mean"] < 1 / 5

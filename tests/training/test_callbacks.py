@@ -1,32 +1,177 @@
-"""What callbacks do that no door shows."""
+"""What callbacks do that no command shows."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
+import numpy as np
 import pytest
-from conftest import data_settings, noise_settings, quiet_trainer
+import torch
+from conftest import autoencoder_module, data_module, quiet_trainer
+from own_signals import RowSource
+from torch import Tensor
 
-from wavecoder.autoencoder import DeepAutoencoder
-from wavecoder.callbacks.references import ReferenceErrors
-from wavecoder.training.data import SignalDataModule
-from wavecoder.training.module import AutoencoderModule
+from wavecoder import signals
+from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.references import REFERENCES, Moments, Reference
+from wavecoder.subspace import LABELS
+from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member
+from wavecoder.training.callbacks.references import ReferenceErrors
+from wavecoder.training.callbacks.subspace import LinearSubspace
+from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.files import read_arrays
+from wavecoder.training.fit import fit
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_references_are_made_once_for_all_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: bool) -> None:
-    told = {"svd": {"val/mse": 0.3}}
+    sent = {"svd": {"val/mse": 0.3}}
 
     def broadcast(errors: dict[str, Any]) -> dict[str, Any]:
         assert bool(errors) is first
-        return errors or told
+        return errors or sent
 
     trainer = quiet_trainer(tmp_path)
-    source = SignalDataModule(data_settings(), noise_settings(), 0, 1)
     monkeypatch.setattr(type(trainer), "is_global_zero", first)
-    monkeypatch.setattr(trainer, "datamodule", source, raising=False)
+    monkeypatch.setattr(trainer, "datamodule", data_module(), raising=False)
     monkeypatch.setattr(type(trainer), "strategy", SimpleNamespace(broadcast=broadcast))
     callback = ReferenceErrors(5, "fitted")
-    callback.on_fit_start(trainer, AutoencoderModule(DeepAutoencoder(100, 5, range(1)), "mse", lambda parameters: None))
+    callback.on_fit_start(trainer, autoencoder_module())
     assert set(callback.references) == ({"svd", "pca", "wiener", "bayes"} if first else set())
-    assert (callback.errors == told) is not first
+    assert (callback.errors == sent) is not first
+
+
+@pytest.mark.parametrize("basis", ["fitted", "population"])
+def test_references_are_measured_on_what_the_network_is_measured_on(tmp_path: Path, basis: str) -> None:
+    callback, module = ReferenceErrors(5, basis), autoencoder_module(num_seeds=2)
+    outcome = fit(quiet_trainer(tmp_path, callbacks=[callback]), module, data_module(2))
+    noisy = {f"{kind}mse_noise_{std}" for kind in ("val/", "sine/", "sine/mean_") for std in (0.1, 1.0)}
+    assert {name: set(errors) for name, errors in outcome.references.items()} == {
+        "svd": {"train/mse", "val/mse", *noisy},
+        "pca": {"train/mse", "val/mse", *noisy},
+        "wiener": noisy,
+        "bayes": noisy,
+    }
+    ratios = {name for name in outcome.errors if "/over_" in name}
+    assert ratios == {f"{m}/over_svd" for m in ("train/mse", "val/mse", *noisy)} | {f"{m}/over_bayes" for m in noisy}
+    for ratio in ratios:
+        metric, _, name = ratio.rpartition("/over_")
+        expected = [error / outcome.references[name][metric] for error in outcome.errors[metric]]
+        assert outcome.errors[ratio] == pytest.approx(expected)
+    assert outcome.references["svd"]["val/mse"] == pytest.approx(0.313523, rel=0.05)  # of all signals of this kind
+    assert outcome.references["bayes"]["val/mse_noise_1.0"] < outcome.references["wiener"]["val/mse_noise_1.0"]
+
+
+@pytest.fixture
+def zero() -> Iterator[type[Reference]]:
+    """A reference of the test's own, known while the test runs."""
+
+    class Zero(Reference):
+        name = "zero"
+        label = "Zero"
+        show_ratio = True
+
+        def fit(self, moments: Moments) -> "Zero":
+            return self
+
+        def reconstruct(self, signals: Tensor, noise: float) -> Tensor:
+            return torch.zeros_like(signals)
+
+    yield Zero
+    del REFERENCES["zero"]
+
+
+@pytest.mark.usefixtures("zero")
+def test_a_reference_derived_elsewhere_is_measured(tmp_path: Path) -> None:
+    source = data_module(noise=Noise(eval_std=(0.1,)))
+    callbacks = [ReferenceErrors(5, "fitted"), ReconstructionFigures()]
+    outcome = fit(quiet_trainer(tmp_path, callbacks=callbacks), autoencoder_module(), source)
+    (power,) = (batch.targets.square().mean() for batch in source.val_dataloader() if batch.metric == "val/mse")
+    assert outcome.references["zero"]["val/mse"] == pytest.approx(power.item(), rel=1e-5)
+    assert outcome.errors["val/mse/over_zero"][0] == pytest.approx(outcome.errors["val/mse"][0] / power.item(), rel=1e-5)
+    arrays = read_arrays(tmp_path)
+    assert arrays is not None
+    assert not arrays["zero_0.1"].any()
+
+
+def test_signals_without_a_prior_train_and_have_no_bayes_denoiser(tmp_path: Path) -> None:
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randn(128, 4, generator=generator) @ torch.randn(4, 24, generator=generator)
+    source = SignalDataModule(RowSource(rows), Noise(eval_std=(0.1,)), 8, num_seeds=2)
+    module = autoencoder_module(lambda: DeepAutoencoder(24, 1), num_seeds=2)
+    callbacks = [ReferenceErrors(1, "population"), ReconstructionFigures()]  # whose moments are not known either
+    outcome = fit(quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3), module, source)
+    assert set(outcome.references) == {"svd", "pca", "wiener"}
+    validation = rows[96:]
+    second = (rows[:96].double().T @ rows[:96].double()) / 96
+    basis = torch.linalg.eigh(second).eigenvectors[:, -1:].float()
+    expected = (validation @ basis @ basis.T - validation).square().mean().item()
+    assert outcome.references["svd"]["val/mse"] == pytest.approx(expected, rel=1e-4)
+    assert set(outcome.errors) >= {"val/mse", "train/mse", "val/mse/over_svd", "val/mse_noise_0.1"}
+    assert not [metric for metric in outcome.errors if "sine" in metric or "bayes" in metric]
+    arrays = read_arrays(tmp_path)
+    assert arrays is not None
+    assert set(arrays) == {"times", "shown"}  # no test signal to show, and no families to draw a latent for
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------------
+
+
+def test_arrays_hold_what_the_figures_show_of_all_members(tmp_path: Path) -> None:
+    source, module = data_module(3), autoencoder_module(lambda: DeepAutoencoder(100, 1), num_seeds=3)
+    trainer = quiet_trainer(tmp_path, callbacks=[ReferenceErrors(1, "fitted"), ReconstructionFigures()])
+    outcome = fit(trainer, module, source)
+    arrays = read_arrays(tmp_path)
+    assert arrays is not None
+    assert arrays["shown"] == np.argsort(outcome.errors["val/mse"])[1]
+    assert list(arrays["families"]) == list(signals.FAMILIES)
+    for std in (0.1, 1.0):
+        batch = source.noisy_test_signal(std)
+        assert batch is not None
+        np.testing.assert_array_equal(arrays[f"noisy_{std}"], batch.inputs)
+        assert arrays[f"autoencoder_{std}"].shape == (3, 10, 100)
+        error = np.square(arrays[f"autoencoder_{std}"] - arrays["sine"]).mean((1, 2))
+        np.testing.assert_allclose(error, outcome.errors[f"sine/mse_noise_{std}"], rtol=1e-4)
+        for name in REFERENCES:
+            reference = np.square(arrays[f"{name}_{std}"] - arrays["sine"]).mean()
+            assert reference == pytest.approx(outcome.references[name][f"sine/mse_noise_{std}"], rel=1e-3)
+    r, latent = arrays["latent_r"], arrays["latent"]
+    assert latent.shape == (3, 5, len(r))
+    cosine = torch.cos(torch.from_numpy(r)[:, None] * torch.from_numpy(arrays["times"]))
+    np.testing.assert_allclose(latent[:, 1], module.ensemble.encode(cosine).detach().squeeze(-1), atol=1e-3)
+    assert arrays["decoded"].shape == (3, 9, 100)
+    assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == sorted(
+        f"{name}.{kind}" for name in ("sine_noise_0.1", "sine_noise_1.0", "latent") for kind in ("png", "svg")
+    )
+
+
+@pytest.mark.parametrize(
+    ("errors", "shown"), [([3.0, 1.0, 2.0], 2.0), ([1.0, 4.0, 3.0, 2.0], 2.0), ([float("nan"), 1.0, 2.0], 2.0), ([5.0], 5.0)]
+)
+def test_the_member_shown_is_the_median_one_and_diverged_ones_come_last(errors: list[float], shown: float) -> None:
+    assert errors[median_member(torch.tensor(errors))] == shown
+
+
+# --- subspaces --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_linear_autoencoders_way_to_the_svd_is_recorded_and_resumed(tmp_path: Path) -> None:
+    def fitted(epochs: int, **arguments: Any) -> tuple[LinearSubspace, L.Trainer]:
+        subspace = LinearSubspace()
+        trainer = quiet_trainer(tmp_path, max_epochs=epochs, callbacks=[ReferenceErrors(5, "fitted"), subspace])
+        trainer.fit(autoencoder_module(lambda: TiedLinearAutoencoder(100, 5), num_seeds=2), data_module(2), **arguments)
+        return subspace, trainer
+
+    whole, _ = fitted(3)
+    assert whole.steps == [40, 80, 120]
+    assert set(whole.history) == set(LABELS) == set(whole.latest)
+    excess = np.array(whole.history["linear/excess"])
+    assert excess.shape == (3, 2)
+    assert (excess[-1] < excess[0]).all()
+    _, trainer = fitted(1)
+    trainer.save_checkpoint(tmp_path / "last.ckpt")
+    resumed, _ = fitted(3, ckpt_path=tmp_path / "last.ckpt")
+    assert resumed.steps == whole.steps
+    assert resumed.history == whole.history

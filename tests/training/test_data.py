@@ -4,19 +4,31 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from conftest import data_settings, noise_settings
+from conftest import data_module
+from own_signals import Rows, RowSource
 from test_references import PCA_ERROR, SVD_ERROR
 from torch import Tensor
 
-from wavecoder.training.data import SignalDataModule
 from wavecoder.metrics import ErrorMeter
 from wavecoder.references import PCA, SVD, moments_of
+from wavecoder.signals import SignalSet, SignalSource
+from wavecoder.training.data import Noise, SignalDataModule
 
 
 def datamodule(
-    seed: int = 0, replicas: int = 1, train_noise: float = 0.0, epoch: int = 0, rank: int = 0, processes: int = 1, **data: object
+    seed: int = 0,
+    num_seeds: int = 1,
+    train_std: float = 0.0,
+    epoch: int = 0,
+    rank: int = 0,
+    processes: int = 1,
+    **changes: object,
 ) -> SignalDataModule:
-    module = SignalDataModule(data_settings(**data), noise_settings(train=train_noise), seed, replicas)
+    """A small data module in some epoch of one of several processes."""
+    return in_training(data_module(num_seeds, seed, Noise(train_std=train_std), **changes), epoch, rank, processes)
+
+
+def in_training(module: SignalDataModule, epoch: int = 0, rank: int = 0, processes: int = 1) -> SignalDataModule:
     module.trainer = SimpleNamespace(  # type: ignore[assignment]
         current_epoch=epoch,
         global_rank=rank,
@@ -32,7 +44,7 @@ class Epoch(NamedTuple):
 
 
 def epoch_of(module: SignalDataModule) -> Epoch:
-    """All steps of an epoch, `[step, replica, batch, time]`."""
+    """All steps of an epoch, `[step, member, batch, time]`."""
     chunks = list(module.train_dataloader())
     assert len(chunks) == len(module.train_dataloader())
     return Epoch(*(torch.stack(parts) for parts in zip(*chain.from_iterable(chunks), strict=True)))
@@ -43,21 +55,21 @@ def rows(signals: Tensor) -> set[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
-@pytest.mark.parametrize("train_noise", [0.0, 0.5])
-def test_replica_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, train_noise: float) -> None:
-    stack = epoch_of(datamodule(seed=3, num_seeds=3, train_noise=train_noise, fresh=fresh, epoch=2))
+@pytest.mark.parametrize("train_std", [0.0, 0.5])
+def test_member_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, train_std: float) -> None:
+    together = epoch_of(datamodule(seed=3, num_seeds=3, train_std=train_std, fresh=fresh, epoch=2))
     for i in range(3):
-        alone = epoch_of(datamodule(seed=3 + i, train_noise=train_noise, fresh=fresh, epoch=2))
-        assert torch.equal(stack.inputs[:, i], alone.inputs[:, 0])
-        assert torch.equal(stack.targets[:, i], alone.targets[:, 0])
-    assert not torch.equal(stack.inputs[:, 0], stack.inputs[:, 1])
+        alone = epoch_of(datamodule(seed=3 + i, train_std=train_std, fresh=fresh, epoch=2))
+        assert torch.equal(together.inputs[:, i], alone.inputs[:, 0])
+        assert torch.equal(together.targets[:, i], alone.targets[:, 0])
+    assert not torch.equal(together.inputs[:, 0], together.inputs[:, 1])
 
 
-@pytest.mark.parametrize("train_noise", [0.0, 0.5])
-def test_chunks_change_nothing(train_noise: float) -> None:
-    whole = epoch_of(datamodule(train_noise=train_noise, steps_per_chunk=1000))
+@pytest.mark.parametrize("train_std", [0.0, 0.5])
+def test_the_length_of_chunks_changes_nothing(train_std: float) -> None:
+    whole = epoch_of(datamodule(train_std=train_std, steps_per_execution=1000))
     for size in (1, 7, 40):
-        assert torch.equal(epoch_of(datamodule(train_noise=train_noise, steps_per_chunk=size)).inputs, whole.inputs)
+        assert torch.equal(epoch_of(datamodule(train_std=train_std, steps_per_execution=size)).inputs, whole.inputs)
 
 
 def test_a_fixed_set_is_shuffled_anew_in_every_epoch() -> None:
@@ -80,8 +92,8 @@ def test_fresh_signals_never_come_again() -> None:
 
 @pytest.mark.parametrize("fresh", [False, True])
 def test_processes_share_each_batch_and_no_signal(fresh: bool) -> None:
-    whole = epoch_of(datamodule(fresh=fresh, train_noise=0.5))
-    ranks = [epoch_of(datamodule(fresh=fresh, train_noise=0.5, rank=rank, processes=2)) for rank in range(2)]
+    whole = epoch_of(datamodule(fresh=fresh, train_std=0.5))
+    ranks = [epoch_of(datamodule(fresh=fresh, train_std=0.5, rank=rank, processes=2)) for rank in range(2)]
     for step in range(40):
         parts = [rows(rank.inputs[step]) for rank in ranks]
         assert not parts[0] & parts[1]
@@ -89,7 +101,7 @@ def test_processes_share_each_batch_and_no_signal(fresh: bool) -> None:
 
 
 def test_training_noise_is_added_to_the_inputs_alone() -> None:
-    noisy, clean = epoch_of(datamodule(train_noise=0.5)), epoch_of(datamodule())
+    noisy, clean = epoch_of(datamodule(train_std=0.5)), epoch_of(datamodule())
     assert torch.equal(noisy.targets, clean.targets)
     noise = noisy.inputs - noisy.targets
     assert noise.std().item() == pytest.approx(0.5, rel=0.02)
@@ -100,32 +112,31 @@ def test_training_noise_is_added_to_the_inputs_alone() -> None:
 def test_the_data_seed_alone_decides_the_evaluation_signals() -> None:
     one, other = list(datamodule(seed=0).val_dataloader()), list(datamodule(seed=9, num_seeds=2).val_dataloader())
     assert all(torch.equal(a.inputs, b.inputs) for a, b in zip(one, other, strict=True))
-    different = SignalDataModule(data_settings(seed=1), noise_settings(), 0, 1)
+    different = datamodule(data_seed=1)
     assert not torch.equal(next(iter(different.val_dataloader())).inputs, one[0].inputs)
 
 
-def test_evaluation_has_clean_and_noisy_signals_and_the_test_sine() -> None:
+def test_evaluation_has_clean_and_noisy_signals_and_the_test_signal() -> None:
     batches = {batch.metric: batch for batch in datamodule().val_dataloader()}
     assert list(batches) == ["val/mse", "val/mse_noise_0.1", "val/mse_noise_1.0", "sine/mse_noise_0.1", "sine/mse_noise_1.0"]
     clean = batches["val/mse"].inputs
     assert not rows(clean) & rows(torch.cat(list(datamodule().training_signals())))
-    for level in (0.1, 1.0):
-        noisy, sine = batches[f"val/mse_noise_{level}"], batches[f"sine/mse_noise_{level}"]
+    for std in (0.1, 1.0):
+        noisy, sine = batches[f"val/mse_noise_{std}"], batches[f"sine/mse_noise_{std}"]
         assert torch.equal(noisy.targets, clean)
-        assert (noisy.inputs - clean).std().item() == pytest.approx(level, rel=0.03)
-        assert sine.mean_metric == f"sine/mean_mse_noise_{level}"
+        assert (noisy.inputs - clean).std().item() == pytest.approx(std, rel=0.03)
+        assert sine.mean_metric == f"sine/mean_mse_noise_{std}"
         torch.testing.assert_close(sine.targets, torch.sin(torch.arange(100) / 10).expand(10, 100))
-        assert (sine.inputs - sine.targets).std().item() == pytest.approx(level, rel=0.1)
+        assert (sine.inputs - sine.targets).std().item() == pytest.approx(std, rel=0.1)
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_references_on_the_validation_signals_have_the_closed_form_errors(seed: int) -> None:
-    module = SignalDataModule(data_settings(seed=seed, train_size=20_000, val_size=2000), noise_settings(), 0, 1)
+    module = data_module(data_seed=seed, train_size=20_000, val_size=2000)
     moments = moments_of(module.training_signals())
     for kind, expected in {SVD: SVD_ERROR, PCA: PCA_ERROR}.items():
         for rank, error in expected.items():
-            reference, meter = kind(rank), ErrorMeter()
-            reference.fit(moments)
+            reference, meter = kind(rank).fit(moments), ErrorMeter()
             for batch in module.val_dataloader():
                 meter.update(batch, reference.reconstruct(batch.inputs).unsqueeze(0))
             assert meter.compute()["val/mse"].item() == pytest.approx(error, rel=0.02), (kind, rank)
@@ -134,3 +145,58 @@ def test_references_on_the_validation_signals_have_the_closed_form_errors(seed: 
 def test_the_final_test_adds_all_training_signals() -> None:
     batches = [batch for batch in datamodule(train_size=1500).test_dataloader() if batch.metric == "train/mse"]
     assert sum(len(batch.inputs) for batch in batches) == 1500
+
+
+def test_evaluation_batches_are_smaller_for_more_members() -> None:
+    for num_seeds, sizes in ((1, [1000]), (32, [128] * 7 + [104])):
+        batches = [batch for batch in data_module(num_seeds, val_size=1000).val_dataloader() if batch.metric == "val/mse"]
+        assert [len(batch.inputs) for batch in batches] == sizes
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("train_std", [0.0, 0.5])
+@pytest.mark.parametrize("processes", [1, 2])
+def test_batches_are_stored_as_the_compiled_engine_reads_them(fresh: bool, train_std: float, processes: int) -> None:
+    module = datamodule(num_seeds=3, fresh=fresh, train_std=train_std, processes=processes)
+    for inputs, targets in chain.from_iterable(module.train_dataloader()):
+        assert inputs.mT.is_contiguous()
+        assert targets.mT.is_contiguous()
+        assert (inputs is targets) == (train_std == 0)
+
+
+def test_times_are_the_sources() -> None:
+    module = datamodule(signal_length=30, dt=0.5)
+    torch.testing.assert_close(module.times, 0.5 * torch.arange(30))
+    assert epoch_of(module).targets.shape == (40, 1, 16, 30)
+
+
+def test_members_have_noise_and_signals_of_their_own() -> None:
+    module = datamodule(num_seeds=3, train_std=0.5, fresh=True)
+    epoch = epoch_of(module)
+    noise = epoch.inputs - epoch.targets
+    for a, b in ((0, 1), (1, 2)):
+        assert not rows(epoch.targets[:, a]) & rows(epoch.targets[:, b])
+        assert not rows(noise[:, a]) & rows(noise[:, b])
+
+
+# --- signals from elsewhere -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_any_source_of_signals_will_do(fresh: bool) -> None:
+    values = torch.randn(128, 24, generator=torch.Generator().manual_seed(0))
+    source = RowSource(values)
+    assert isinstance(source, SignalSource)
+    assert isinstance(source.training_set("cpu"), SignalSet)
+    assert isinstance(source.training_set("cpu"), Rows)
+    module = in_training(SignalDataModule(source, Noise(), 8, num_seeds=2, fresh=fresh, steps_per_execution=5))
+    epoch = epoch_of(module)
+    assert epoch.targets.shape == (12, 2, 8, 24)
+    seen = [rows(epoch.targets[:, member]) for member in range(2)]
+    assert all(each <= rows(values[:96]) if fresh else each == rows(values[:96]) for each in seen)
+    assert not torch.equal(epoch.targets[:, 0], epoch.targets[:, 1])
+    batches = {batch.metric: batch for batch in module.test_dataloader()}
+    assert list(batches) == ["train/mse", "val/mse", "val/mse_noise_0.1", "val/mse_noise_1.0"]  # and no test signal
+    assert torch.equal(batches["val/mse"].inputs, values[96:])
+    assert torch.equal(batches["train/mse"].inputs, values[:96])
+    assert module.noisy_test_signal(0.1) is None

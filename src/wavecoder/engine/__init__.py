@@ -7,7 +7,7 @@ times faster, and gives the reason wherever it does not apply.
 from typing import NamedTuple
 
 from wavecoder.engine.base import Chunk, Engine, Problem
-from wavecoder.engine.compiled import CompiledEngine, instruction_set, unsupported_reason
+from wavecoder.engine.compiled import CompiledEngine, library, unsupported_reason
 from wavecoder.engine.pytorch import PyTorchEngine
 
 __all__ = ["Choice", "Chunk", "Engine", "Problem", "choose"]
@@ -49,7 +49,9 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
         return Choice(PyTorchEngine, "PyTorch", "engine=pytorch")
     reason = unsupported_reason(problem)
     if reason is None:
-        return Choice(CompiledEngine, f"compiled {instruction_set()}", "the fastest for this network")
+        found = library()
+        assert found is not None
+        return Choice(CompiledEngine, f"compiled {found.instruction_set}", "the fastest for this network")
     if wanted == "compiled":
         raise ValueError(reason)
     return Choice(PyTorchEngine, "PyTorch", reason)

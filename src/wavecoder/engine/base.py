@@ -140,11 +140,18 @@ def updates_elementwise(make_optimizer: Callable[..., Optimizer]) -> bool:
 
     def update(others: float) -> Tensor:
         parameter = nn.Parameter(torch.linspace(-1, 1, 8).view(2, 4))
+        weights = torch.full_like(parameter, others)
+        weights[0, 0] = 0.1
+
+        def closure() -> Any:  # some optimisers search along a line, so the loss must be that of the gradients
+            values = parameter.detach()
+            parameter.grad = weights * values
+            return (weights * values.square()).sum() / 2
+
         optimizer = make_optimizer([parameter])
-        for step in range(1, 4):
-            parameter.grad = torch.full_like(parameter, others * step)
-            parameter.grad[0, 0] = 0.1 * step
-            optimizer.step(lambda: 1.0)
+        for _ in range(3):
+            closure()
+            optimizer.step(closure)
         return parameter[0, 0].detach()
 
-    return torch.equal(update(0.2), update(-50.0))
+    return torch.equal(update(0.2), update(50.0))

@@ -112,11 +112,16 @@ def unsupported_reason(problem: Problem) -> str | None:
 def _unknown_layer(network: nn.Module) -> str | None:
     if type(network) is not DeepAutoencoder:
         return type(network).__name__
+    layers = [*network.encoder, *network.decoder]
+    parts = [id(part) for layer in layers for part in (layer, *layer.parameters())]
+    if len(set(parts)) < len(parts):
+        return "layers that are used more than once"
     after_linear = False
-    for layer in [*network.encoder, *network.decoder]:
-        if type(layer) is not nn.Linear and not (after_linear and _is_known_activation(layer)):
+    for layer in layers:
+        is_linear = type(layer) is nn.Linear and {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}
+        if not is_linear and not (after_linear and _is_known_activation(layer)):
             return str(layer)
-        after_linear = type(layer) is nn.Linear
+        after_linear = is_linear
     return None
 
 

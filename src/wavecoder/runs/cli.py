@@ -69,7 +69,8 @@ def train() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
     try:
-        sys.argv[1:] = [quote_whole_numbers(argument) for argument in sys.argv[1:]]
+        arguments = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))  # it may stand anywhere
+        sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):

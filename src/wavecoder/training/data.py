@@ -204,7 +204,8 @@ class TrainingChunks:
         source = self._source
         epoch = source.trainer.current_epoch if source.trainer else 0
         signals, index = self._epoch(epoch)
-        index = index[:, :, source.rank :: source.processes]
+        # contiguous, and therefore the signals too: the compiled engine would copy others
+        index = index[:, :, source.rank :: source.processes].contiguous()
         for first, part in zip(
             range(0, len(index), source.steps_per_execution), index.split(source.steps_per_execution), strict=True
         ):

@@ -37,6 +37,8 @@ class AutoencoderModule(L.LightningModule):
         first_step: The optimiser step at which this process began: above 0 if it resumed from a checkpoint.
     """
 
+    flat: nn.Parameter
+
     def __init__(
         self,
         problem: Problem,
@@ -67,8 +69,9 @@ class AutoencoderModule(L.LightningModule):
         Raises:
             ValueError: The optimiser does not work element by element, and there are several members.
         """
-        self.flat = flatten_parameters(self.ensemble)
-        parameters: list[nn.Parameter] = [self.flat]
+        flat = flatten_parameters(self.ensemble)
+        vars(self)["flat"] = flat  # not a parameter of this module, and not in checkpoints: it is those of the ensemble again
+        parameters = [flat]
         if not updates_elementwise(self.make_optimizer):
             if self.ensemble.num_members > 1:
                 raise ValueError(
