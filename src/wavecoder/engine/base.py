@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,8 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.ensemble import Ensemble, flatten_gradients
+from wavecoder.signals import Sinusoids
 
 Signals = Float[Tensor, "member batch time"]
+Block = Float[Tensor, "step member batch time"]
 
 
 @runtime_checkable
@@ -23,13 +26,17 @@ class Chunk(Protocol):
     Attributes:
         epoch: The epoch they belong to.
         first_step: Number of the first of these steps in the epoch.
+        times: The time grid.
+        sinusoids: The signals, `[step, member, batch]`, if inputs and targets are both these sinusoids; otherwise None.
     """
 
     epoch: int
     first_step: int
+    times: Float[Tensor, " time"]
+    sinusoids: Sinusoids | None
 
-    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
-        """Inputs and targets of each step."""
+    def blocks(self) -> Iterator[tuple[Block, Block]]:
+        """Inputs and targets of some steps at a time; one tensor twice where they are the same."""
         ...
 
 
@@ -90,8 +97,13 @@ class Engine(ABC):
 
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         """Do all steps of a chunk and return the losses before each."""
-        steps = enumerate(chunk, chunk.first_step)
+        batches = chain.from_iterable(zip(*block, strict=True) for block in chunk.blocks())
+        steps = enumerate(batches, chunk.first_step)
         return torch.stack([self._step(inputs, targets, chunk.epoch, step) for step, (inputs, targets) in steps])
+
+    def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals."""
+        return self.problem.ensemble(signals)
 
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         losses = []
