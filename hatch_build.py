@@ -24,7 +24,8 @@ FLAGS = [
     "-fno-math-errno",  # without errno and traps loops over elements become vector code; NaN still propagates
     "-fno-trapping-math",
     "-mprefer-vector-width=512",
-    "-fopenmp",  # OpenMP's runtime is the one that PyTorch brings
+    "-fopenmp-simd",  # sums over vectors in any order
+    "-pthread",
     "-shared",
     "-fPIC",
     "-lm",

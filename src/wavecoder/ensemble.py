@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
 Signals = Float[Tensor, "member batch time"] | Float[Tensor, "batch time"]
+_LARGE = 10_000_000  # parameters of a network that is not built just to try it
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 Latents = Float[Tensor, "member batch latent"] | Float[Tensor, "batch latent"]
 
@@ -167,8 +169,9 @@ def check_network(
 ) -> None:
     """Find out whether a network can be trained here, before anything large is made.
 
-    The network is built without memory for its parameters (on PyTorch's meta device) and given two signals; what cannot run
-    there, because it looks at values, is tried on the CPU.
+    The network is built without memory for its parameters, on PyTorch's meta device, and given two signals. Small networks, and
+    those that cannot run there because they look at values, run on the CPU: the first operator on the meta device takes a second
+    to import.
 
     Args:
         make_network: Makes one network.
@@ -181,10 +184,16 @@ def check_network(
         ValueError: It lacks a method, gives tensors of another shape, has nothing to train, or cannot run for several members.
         Exception: Whatever the network or the loss raises.
     """
-    try:
-        _try_network(make_network, loss, signal_length, latent_dim, num_members, "meta")
-    except (NotImplementedError, RuntimeError):
-        _try_network(make_network, loss, signal_length, latent_dim, num_members, "cpu")
+    arguments = (make_network, loss, signal_length, latent_dim, num_members)
+    with torch.device("meta"):
+        size = sum(parameter.numel() for parameter in make_network().parameters())
+    if size > _LARGE:
+        try:
+            _try_network(*arguments, "meta")
+            return
+        except (NotImplementedError, RuntimeError):
+            pass
+    _try_network(*arguments, "cpu")
 
 
 def _try_network(

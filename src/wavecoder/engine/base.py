@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -12,8 +13,10 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.ensemble import Ensemble, flatten_gradients
+from wavecoder.signals import Sinusoids
 
 Signals = Float[Tensor, "member batch time"]
+Block = Float[Tensor, "step member batch time"]
 
 
 @runtime_checkable
@@ -23,13 +26,17 @@ class Chunk(Protocol):
     Attributes:
         epoch: The epoch they belong to.
         first_step: Number of the first of these steps in the epoch.
+        times: The time grid.
+        sinusoids: The signals, `[step, member, batch]`, if inputs and targets are both these sinusoids; otherwise None.
     """
 
     epoch: int
     first_step: int
+    times: Float[Tensor, " time"]
+    sinusoids: Sinusoids | None
 
-    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
-        """Inputs and targets of each step."""
+    def blocks(self) -> Iterator[tuple[Block, Block]]:
+        """Inputs and targets of some steps at a time; one tensor twice where they are the same."""
         ...
 
 
@@ -46,7 +53,7 @@ class Problem:
         precision: Lightning's name of the precision.
         accumulate: Into how many parts a batch is split whose gradients are averaged.
         clip_value: Largest absolute value of a gradient's entry; None for no limit.
-        clip_norm: Largest norm of the gradient; None for no limit.
+        clip_norm: Largest norm of a member's gradient; None for no limit.
         torch_compile: Whether the PyTorch engine compiles its step with `torch.compile`.
     """
 
@@ -90,8 +97,13 @@ class Engine(ABC):
 
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         """Do all steps of a chunk and return the losses before each."""
-        steps = enumerate(chunk, chunk.first_step)
+        batches = chain.from_iterable(zip(*block, strict=True) for block in chunk.blocks())
+        steps = enumerate(batches, chunk.first_step)
         return torch.stack([self._step(inputs, targets, chunk.epoch, step) for step, (inputs, targets) in steps])
+
+    def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals."""
+        return self.problem.ensemble(signals)
 
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         losses = []
@@ -111,7 +123,8 @@ class Engine(ABC):
         if self.problem.clip_value is not None:
             self.gradient.clamp_(-self.problem.clip_value, self.problem.clip_value)
         if self.problem.clip_norm is not None:
-            nn.utils.clip_grad_norm_([self.flat], self.problem.clip_norm)
+            norms = torch.linalg.vector_norm(self.gradient, dim=1, keepdim=True)
+            self.gradient.mul_((self.problem.clip_norm / (norms + 1e-6)).clamp_(max=1))
 
     @abstractmethod
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:

@@ -1,25 +1,49 @@
-/* The loss of an ensemble of fully connected autoencoders and its gradient on a CPU, in one call. PyTorch's operators cost more
- * than the arithmetic of networks this small, and pass megabytes through memory from one to the next; here each core takes one
- * member after another, whose activations stay in the core's own cache.
+/* The compiled engine: fully connected autoencoders trained on a CPU, a chunk of optimiser steps in one call.
+ *
+ * PyTorch's operators cost more than the arithmetic of networks this small, and pass megabytes through memory from one to the next.
+ * Here a thread takes one member at a time and does all steps of the chunk: renders the batch, forward, backward, Adam. All of that
+ * stays in the core's own cache, and threads meet once a chunk, so a busy machine slows a run by its share and no more.
  *
  * Matrices are stored row by row. Activations are [feature, batch], with rows padded to whole vectors.
  */
 
 #include <math.h>
-#include <omp.h>
+#include <pthread.h>
+#include <stdatomic.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
 #define LANES 16
+#define LOW 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define ROWS 6 /* rows and vectors of a tile: its sums and its operands fill the registers */
+#define VECTORS 4
 #elif defined(__AVX__)
 #define LANES 8
+#define LOW 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH 4, 12, 5, 13, 6, 14, 7, 15
+#define ROWS 6
+#define VECTORS 2
 #else
 #define LANES 4
+#define LOW 0, 4, 1, 5
+#define HIGH 2, 6, 3, 7
+#define ROWS 4
+#define VECTORS 2
 #endif
-#define ROWS 6 /* of a tile: as many vectors as registers hold, with some to spare */
+#define MAX_THREADS 256
+#define MAX_LAYERS 64
+#define FAST_SINE 1e5f /* largest angle of the fast sine */
 #define INLINE static inline __attribute__((always_inline))
 
 typedef float vector __attribute__((vector_size(4 * LANES), aligned(4)));
+typedef int indices __attribute__((vector_size(4 * LANES)));
+
+#if defined(__clang__)
+#define SHUFFLE(a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
+#endif
 
 const char source_sha256[] = SOURCE_SHA256; /* compiled.py loads no library that was built from another version of this file */
 
@@ -34,55 +58,107 @@ struct layer {
     float fixed_slope; /* of a leaky ReLU */
 };
 
+/* What Adam or AdamW needs in one step: the learning rate over the bias correction of the first moment, and so on. */
+struct adam {
+    float step_size, root_correction, beta1, beta2, epsilon, decay, penalty;
+};
+
 /* --- products of small matrices ------------------------------------------------------------------------------------------- */
 
-/* rows x LANES values of C = A B + bias, of which `columns` are stored; A(i, k) = a[i * a_row + k * a_column]. */
-INLINE void tile(int rows, long columns, long depth, const float *a, long a_row, long a_column, const float *b, long b_row,
-                 float *c, long c_row, const float *bias)
+/* C = A B + bias for `rows` rows and `vectors` vectors of columns, of which `columns` are stored;
+ * A(i, k) = a[i * a_row + k * a_column]. */
+INLINE void tile(int rows, int vectors, long columns, long depth, const float *a, long a_row, long a_column, const float *b,
+                 long b_row, float *c, long c_row, const float *bias)
 {
-    vector sums[ROWS];
+    vector sums[ROWS][VECTORS];
     for (int i = 0; i < rows; i++)
-        sums[i] = (vector){0} + (bias ? bias[i] : 0.0f);
+        for (int j = 0; j < vectors; j++)
+            sums[i][j] = (vector){0} + (bias ? bias[i] : 0.0f);
     for (long k = 0; k < depth; k++) {
-        vector right = *(const vector *)(b + k * b_row);
+        vector right[VECTORS];
+        for (int j = 0; j < vectors; j++)
+            right[j] = *(const vector *)(b + k * b_row + j * LANES);
         for (int i = 0; i < rows; i++)
-            sums[i] += a[i * a_row + k * a_column] * right;
+            for (int j = 0; j < vectors; j++)
+                sums[i][j] += a[i * a_row + k * a_column] * right[j];
     }
-    for (int i = 0; i < rows; i++) {
-        if (columns >= LANES)
-            *(vector *)(c + i * c_row) = sums[i];
-        else
-            memcpy(c + i * c_row, &sums[i], columns * sizeof(float));
-    }
+    for (int i = 0; i < rows; i++)
+        for (int j = 0; j < vectors; j++) {
+            if (columns >= (j + 1) * LANES)
+                *(vector *)(c + i * c_row + j * LANES) = sums[i][j];
+            else
+                memcpy(c + i * c_row + j * LANES, &sums[i][j], (columns - j * LANES) * sizeof(float));
+        }
+}
+
+/* All rows of some vectors of columns. The numbers of rows and vectors are known to the compiler, so that sums stay in registers. */
+INLINE void stripe(int vectors, long m, long columns, long depth, const float *a, long a_row, long a_column, const float *b,
+                   long b_row, float *c, long c_row, const float *bias)
+{
+#define TILE(rows)                                                                                                              \
+    case rows:                                                                                                                  \
+        tile(rows, vectors, columns, depth, a + i * a_row, a_row, a_column, b, b_row, c + i * c_row, c_row, bias ? bias + i : 0); \
+        break;
+    for (long i = 0; i < m; i += ROWS)
+        switch (m - i) {
+            TILE(1) TILE(2) TILE(3)
+#if ROWS > 4
+            TILE(4) TILE(5)
+#endif
+        default:
+            tile(ROWS, vectors, columns, depth, a + i * a_row, a_row, a_column, b, b_row, c + i * c_row, c_row,
+                 bias ? bias + i : 0);
+        }
+#undef TILE
 }
 
 /* C = A B + bias, with C m x n; B is read in whole vectors. */
 static void product(long m, long n, long depth, const float *a, long a_row, long a_column, const float *b, long b_row, float *c,
                     long c_row, const float *bias)
 {
-#define TILE(rows)                                                                                                              \
-    case rows:                                                                                                                  \
-        tile(rows, n - j, depth, a + i * a_row, a_row, a_column, b + j, b_row, c + i * c_row + j, c_row, bias ? bias + i : 0);  \
+#define STRIPE(vectors)                                                                                                         \
+    case vectors:                                                                                                               \
+        stripe(vectors, m, n - j, depth, a, a_row, a_column, b + j, b_row, c + j, c_row, bias);                                 \
         break;
-    for (long j = 0; j < n; j += LANES)
-        for (long i = 0; i < m; i += ROWS)
-            switch (m - i) { /* a known number of rows, so that their sums stay in registers */
-                TILE(1) TILE(2) TILE(3) TILE(4) TILE(5)
-            default:
-                tile(ROWS, n - j, depth, a + i * a_row, a_row, a_column, b + j, b_row, c + i * c_row + j, c_row,
-                     bias ? bias + i : 0);
-            }
-#undef TILE
+    for (long j = 0; j < n; j += VECTORS * LANES)
+        switch ((n - j + LANES - 1) / LANES) {
+            STRIPE(1)
+#if VECTORS > 2
+            STRIPE(2) STRIPE(3)
+#endif
+        default:
+            stripe(VECTORS, m, n - j, depth, a, a_row, a_column, b + j, b_row, c + j, c_row, bias);
+        }
+#undef STRIPE
 }
 
+INLINE long padded(long count)
+{
+    return (count + LANES - 1) / LANES * LANES;
+}
+
+/* B = A transposed, with A m x n; both have whole vectors in rows and columns, which may hold anything outside. */
 static void transpose(long m, long n, const float *a, long a_row, float *b, long b_row)
 {
-    for (long j = 0; j < n; j++)
-        for (long i = 0; i < m; i++)
-            b[j * b_row + i] = a[i * a_row + j];
+    for (long i = 0; i < m; i += LANES)
+        for (long j = 0; j < n; j += LANES) {
+            vector block[LANES], next[LANES];
+            for (int k = 0; k < LANES; k++)
+                block[k] = i + k < m ? *(const vector *)(a + (i + k) * a_row + j) : (vector){0};
+            for (int round = 1; round < LANES; round *= 2) {
+                for (int k = 0; k < LANES / 2; k++) {
+                    next[2 * k] = SHUFFLE(block[k], block[k + LANES / 2], LOW);
+                    next[2 * k + 1] = SHUFFLE(block[k], block[k + LANES / 2], HIGH);
+                }
+                for (int k = 0; k < LANES; k++)
+                    block[k] = next[k];
+            }
+            for (int k = 0; k < LANES; k++)
+                *(vector *)(b + (j + k) * b_row + i) = block[k];
+        }
 }
 
-/* --- activations ---------------------------------------------------------------------------------------------------------- */
+/* --- functions of one number, without branches, so that compilers make vector code of them --------------------------------- */
 
 /* e^x to two units in the last place, and without a branch, so that compilers make vectors of it (after Moshier's Cephes). */
 INLINE float exponential(float x)
@@ -182,6 +258,27 @@ static void differentiate(long kind, float slope, long count, const float *restr
     }
 }
 
+/* sin x to 1e-7 plus a unit in the last place, for |x| < FAST_SINE: x less the nearest multiple of pi, which is subtracted in three
+ * parts (Cody & Waite 1980), then a minimax polynomial. */
+INLINE float sine(float x)
+{
+    const float shift = 12582912.0f;
+    float shifted = x * 0.318309886f + shift, n = shifted - shift;
+    unsigned bits;
+    memcpy(&bits, &shifted, sizeof bits);
+    float r = x - n * 3.140625f - n * 9.67502593994140625e-4f - n * 1.50995799097e-7f;
+    float r2 = r * r, p = 2.60831598e-6f;
+    p = p * r2 - 1.98106907e-4f;
+    p = p * r2 + 8.33307858e-3f;
+    p = p * r2 - 1.66666597e-1f;
+    p = p * r2 * r + r;
+    unsigned sign = bits << 31, value;
+    memcpy(&value, &p, sizeof value);
+    value ^= sign; /* sin(r + n pi) = (-1)^n sin r */
+    memcpy(&p, &value, sizeof p);
+    return p;
+}
+
 /* --- sums ----------------------------------------------------------------------------------------------------------------- */
 
 static float sum(long count, const float *x)
@@ -236,9 +333,144 @@ static float loss_and_derivative(long kind, float scale, long count, float *erro
 
 /* --- one member ----------------------------------------------------------------------------------------------------------- */
 
-static long padded(long count)
+/* The networks of an ensemble: their layers, and how many parameters each member has. */
+struct networks {
+    long members, size, depth;
+    const struct layer *layers;
+};
+
+/* The most features that there are between two layers. */
+static long widest(const struct networks *nets)
 {
-    return (count + LANES - 1) / LANES * LANES;
+    long most = nets->layers[0].inputs;
+    for (long l = 0; l < nets->depth; l++)
+        most = nets->layers[l].outputs > most ? nets->layers[l].outputs : most;
+    return padded(most);
+}
+
+/* Floats that one thread needs: inputs and targets, before and after each activation, two gradients of activations, one
+ * transposed activation, and the gradient of the parameters. */
+long workspace(const struct networks *nets, long batch)
+{
+    long features = 2 * nets->layers[0].inputs + 3 * widest(nets);
+    for (long l = 0; l < nets->depth; l++)
+        features += 2 * nets->layers[l].outputs;
+    return (features + LANES) * padded(batch) + padded(nets->size);
+}
+
+/* Where the activations of one batch are, before (z) and after (y) each activation function; y[0] is the input. */
+struct activations {
+    float *z[MAX_LAYERS], *y[MAX_LAYERS + 1], *end;
+};
+
+static void forward(const struct networks *nets, long batch, const float *parameters, struct activations *at, float *work)
+{
+    long row = padded(batch);
+    for (long l = 0; l < nets->depth; l++) {
+        const struct layer *layer = &nets->layers[l];
+        long count = layer->outputs * row;
+        const float *bias = layer->bias < 0 ? 0 : parameters + layer->bias;
+        float slope = layer->slope < 0 ? layer->fixed_slope : parameters[layer->slope];
+        product(layer->outputs, row, layer->inputs, parameters + layer->weight, layer->inputs, 1, at->y[l], row, work, row, bias);
+        at->z[l] = at->y[l + 1] = work;
+        work += count;
+        if (layer->activation != IDENTITY) {
+            activate(layer->activation, slope, count, at->z[l], work);
+            at->y[l + 1] = work;
+            work += count;
+        }
+    }
+    at->end = work;
+}
+
+/* The mean loss of one member, writing the gradients of its parameters. */
+static float backpropagate(const struct networks *nets, long batch, const float *parameters, float *gradients, float *inputs,
+                           const float *targets, long loss, float *work)
+{
+    struct activations at;
+    long row = padded(batch), depth = nets->depth, length = nets->layers[depth - 1].outputs, room = widest(nets) * row;
+    at.y[0] = inputs;
+    forward(nets, batch, parameters, &at, work);
+    float *gradient = at.end, *next = gradient + room, *transposed = next + room;
+    for (long i = 0; i < length; i++) {
+        for (long j = 0; j < batch; j++)
+            gradient[i * row + j] = at.y[depth][i * row + j] - targets[i * row + j];
+        memset(gradient + i * row + batch, 0, (row - batch) * sizeof(float));
+    }
+    float total = loss_and_derivative(loss, 1.0f / (length * batch), length * row, gradient);
+
+    for (long l = depth - 1; l >= 0; l--) {
+        const struct layer *layer = &nets->layers[l];
+        long in = layer->inputs, out = layer->outputs;
+        transpose(in, row, at.y[l], row, transposed, padded(in));
+        product(out, in, batch, gradient, row, 1, transposed, padded(in), gradients + layer->weight, in, 0);
+        for (long i = 0; layer->bias >= 0 && i < out; i++)
+            gradients[layer->bias + i] = sum(batch, gradient + i * row);
+        if (l == 0)
+            break;
+        product(in, row, out, parameters + layer->weight, 1, in, gradient, row, next, row, 0);
+        const struct layer *before = &nets->layers[l - 1];
+        float slope = before->slope < 0 ? before->fixed_slope : parameters[before->slope];
+        if (before->slope >= 0)
+            gradients[before->slope] = slope_gradient(in * row, at.z[l - 1], next);
+        differentiate(before->activation, slope, in * row, at.z[l - 1], at.y[l], next);
+        float *used = gradient;
+        gradient = next;
+        next = used;
+    }
+    return total / (length * batch);
+}
+
+static void adam_step(const struct adam *adam, long size, float *restrict parameters, float *restrict first,
+                      float *restrict second, const float *restrict gradients)
+{
+    const struct adam a = *adam;
+    for (long i = 0; i < size; i++) {
+        float p = parameters[i] * a.decay, g = gradients[i] + a.penalty * parameters[i];
+        first[i] += (1.0f - a.beta1) * (g - first[i]);
+        second[i] = a.beta2 * second[i] + (1.0f - a.beta2) * g * g;
+        parameters[i] = p - a.step_size * first[i] / (sqrtf(second[i]) / a.root_correction + a.epsilon);
+    }
+}
+
+/* --- chunks --------------------------------------------------------------------------------------------------------------- */
+
+/* The signals of a chunk: either sinusoids by their parameters, [step, member, batch], on a time grid; or inputs and targets as
+ * columns, [step, member, time, batch]. */
+struct signals {
+    const float *amplitude, *frequency, *phase, *times;
+    const float *inputs, *targets;
+};
+
+/* What is trained in a chunk. Parameters and moments are [member, parameter], losses [step, member]. */
+struct chunk {
+    const struct networks *nets;
+    struct signals signals;
+    long steps, batch, loss;
+    const struct adam *adam; /* of each step */
+    float *parameters, *first, *second, *losses;
+};
+
+static void render(const struct chunk *chunk, long which, float *to)
+{
+    const struct signals *from = &chunk->signals;
+    long batch = chunk->batch, row = padded(batch), length = chunk->nets->layers[0].inputs;
+    const float *amplitude = from->amplitude + which * batch, *frequency = from->frequency + which * batch;
+    const float *phase = from->phase + which * batch;
+    float highest = 0.0f; /* angle; NaN compares false and is left to the fast function, which propagates it */
+    for (long j = 0; j < batch; j++) {
+        float angle = fabsf(phase[j]) + fabsf(frequency[j] * from->times[length - 1]);
+        highest = angle > highest ? angle : highest;
+    }
+    for (long i = 0; i < length; i++) {
+        if (highest < FAST_SINE)
+            for (long j = 0; j < batch; j++)
+                to[i * row + j] = amplitude[j] * sine(phase[j] + frequency[j] * from->times[i]);
+        else
+            for (long j = 0; j < batch; j++)
+                to[i * row + j] = amplitude[j] * sinf(phase[j] + frequency[j] * from->times[i]);
+        memset(to + i * row + batch, 0, (row - batch) * sizeof(float));
+    }
 }
 
 /* Copies rows of `batch` values into rows of whole vectors, the rest of which is 0. */
@@ -250,91 +482,128 @@ static void pad(long rows, long batch, const float *from, float *to)
     }
 }
 
-/* The most features that there are between two layers, padded because one of the uses is transposed. */
-static long widest(long depth, const struct layer *layers)
+static void train_member(const void *task, long member, float *work)
 {
-    long most = layers[0].inputs;
-    for (long l = 0; l < depth; l++)
-        most = layers[l].outputs > most ? layers[l].outputs : most;
-    return padded(most);
+    const struct chunk *chunk = task;
+    const struct networks *nets = chunk->nets;
+    long length = nets->layers[0].inputs, values = length * padded(chunk->batch);
+    float *inputs = work, *targets = inputs + values, *gradients = targets + values;
+    float *parameters = chunk->parameters + member * nets->size;
+    work = gradients + padded(nets->size);
+    for (long step = 0; step < chunk->steps; step++) {
+        long which = step * nets->members + member;
+        if (chunk->signals.amplitude)
+            render(chunk, which, inputs);
+        else
+            pad(length, chunk->batch, chunk->signals.inputs + which * length * chunk->batch, inputs);
+        int same = chunk->signals.amplitude || chunk->signals.targets == chunk->signals.inputs;
+        if (!same)
+            pad(length, chunk->batch, chunk->signals.targets + which * length * chunk->batch, targets);
+        chunk->losses[which] = backpropagate(nets, chunk->batch, parameters, gradients, inputs, same ? inputs : targets,
+                                             chunk->loss, work);
+        adam_step(&chunk->adam[step], nets->size, parameters, chunk->first + member * nets->size,
+                  chunk->second + member * nets->size, gradients);
+    }
 }
 
-/* Floats that one thread needs: the input, before and after each activation, two gradients, and one transposed activation. */
-long workspace(long depth, const struct layer *layers, long batch)
+/* One batch of each member: its loss and gradients without a step, for optimisers that are not here. */
+struct batch {
+    const struct networks *nets;
+    long batch, loss;
+    const float *parameters, *inputs, *targets; /* inputs and targets: [member, time, batch] */
+    float *gradients, *losses;
+};
+
+static void differentiate_member(const void *task, long member, float *work)
 {
-    long features = layers[0].inputs + 3 * widest(depth, layers);
-    for (long l = 0; l < depth; l++)
-        features += 2 * layers[l].outputs;
-    return features * padded(batch);
+    const struct batch *all = task;
+    const struct networks *nets = all->nets;
+    long length = nets->layers[0].inputs, values = length * padded(all->batch), place = member * length * all->batch;
+    pad(length, all->batch, all->inputs + place, work);
+    pad(length, all->batch, all->targets + place, work + values);
+    all->losses[member] = backpropagate(nets, all->batch, all->parameters + member * nets->size,
+                                        all->gradients + member * nets->size, work, work + values, all->loss,
+                                        work + 2 * values);
 }
 
-/* The mean loss of one member, writing its gradients. */
-static float backpropagate(long batch, long depth, const struct layer *layers, const float *parameters, float *gradients,
-                           const float *inputs, const float *targets, long loss, float *work)
+/* The reconstructions, [member, time, batch], of signals that all members are given, [time, batch]. */
+struct reconstruction {
+    const struct networks *nets;
+    long batch;
+    const float *parameters, *inputs;
+    float *outputs;
+};
+
+static void reconstruct_member(const void *task, long member, float *work)
 {
-    long row = padded(batch);
-    const float *z[depth], *y[depth + 1]; /* before and after each activation; y[0] is the input */
-    float slopes[depth];
-
-    pad(layers[0].inputs, batch, inputs, work);
-    y[0] = work;
-    work += layers[0].inputs * row;
-    for (long l = 0; l < depth; l++) {
-        const struct layer *layer = &layers[l];
-        long count = layer->outputs * row;
-        slopes[l] = layer->slope < 0 ? layer->fixed_slope : parameters[layer->slope];
-        const float *bias = layer->bias < 0 ? 0 : parameters + layer->bias;
-        product(layer->outputs, row, layer->inputs, parameters + layer->weight, layer->inputs, 1, y[l], row, work, row, bias);
-        z[l] = y[l + 1] = work;
-        work += count;
-        if (layer->activation != IDENTITY) {
-            activate(layer->activation, slopes[l], count, z[l], work);
-            y[l + 1] = work;
-            work += count;
-        }
-    }
-
-    long length = layers[depth - 1].outputs, room = widest(depth, layers) * row;
-    float *gradient = work, *next = gradient + room, *transposed = next + room;
-    for (long i = 0; i < length; i++) {
-        for (long j = 0; j < batch; j++)
-            gradient[i * row + j] = y[depth][i * row + j] - targets[i * batch + j];
-        memset(gradient + i * row + batch, 0, (row - batch) * sizeof(float));
-    }
-    float total = loss_and_derivative(loss, 1.0f / (length * batch), length * row, gradient);
-
-    for (long l = depth - 1; l >= 0; l--) {
-        const struct layer *layer = &layers[l];
-        long in = layer->inputs, out = layer->outputs;
-        transpose(in, batch, y[l], row, transposed, padded(in));
-        product(out, in, batch, gradient, row, 1, transposed, padded(in), gradients + layer->weight, in, 0);
-        for (long i = 0; layer->bias >= 0 && i < out; i++)
-            gradients[layer->bias + i] = sum(batch, gradient + i * row);
-        if (l == 0)
-            break;
-        product(in, row, out, parameters + layer->weight, 1, in, gradient, row, next, row, 0);
-        const struct layer *before = &layers[l - 1];
-        if (before->slope >= 0)
-            gradients[before->slope] = slope_gradient(in * row, z[l - 1], next);
-        differentiate(before->activation, slopes[l - 1], in * row, z[l - 1], y[l], next);
-        float *used = gradient;
-        gradient = next;
-        next = used;
-    }
-    return total / (length * batch);
+    const struct reconstruction *all = task;
+    const struct networks *nets = all->nets;
+    long length = nets->layers[0].inputs, out = nets->layers[nets->depth - 1].outputs, row = padded(all->batch);
+    struct activations at = {.y = {work}};
+    pad(length, all->batch, all->inputs, work);
+    forward(nets, all->batch, all->parameters + member * nets->size, &at, work + length * row);
+    for (long i = 0; i < out; i++)
+        memcpy(all->outputs + (member * out + i) * all->batch, at.y[nets->depth] + i * row, all->batch * sizeof(float));
 }
 
-/* The mean loss of each member, writing the gradients of all parameters.
- *
- * parameters, gradients: [member, parameter], `size` of them for each; inputs, targets: [member, time, batch]; work: workspace()
- * floats for each thread. */
-void loss_and_gradients(long members, long size, long batch, long depth, const struct layer *layers, const float *parameters,
-                        float *gradients, const float *inputs, const float *targets, long loss, float *losses, float *work,
-                        long threads)
+/* --- threads -------------------------------------------------------------------------------------------------------------- */
+
+/* Members that threads take one after another, whichever is free. */
+struct queue {
+    void (*function)(const void *task, long member, float *work);
+    const void *task;
+    long members, room;
+    float *work;
+    atomic_long next, threads;
+};
+
+static void *take_members(void *shared)
 {
-    long signals = layers[0].inputs * batch, room = workspace(depth, layers, batch);
-#pragma omp parallel for num_threads(threads) schedule(static) if (members > 1)
-    for (long m = 0; m < members; m++)
-        losses[m] = backpropagate(batch, depth, layers, parameters + m * size, gradients + m * size, inputs + m * signals,
-                                  targets + m * signals, loss, work + omp_get_thread_num() * room);
+    struct queue *queue = shared;
+    float *work = queue->work + atomic_fetch_add(&queue->threads, 1) * queue->room;
+    for (long member; (member = atomic_fetch_add(&queue->next, 1)) < queue->members;)
+        queue->function(queue->task, member, work);
+    return 0;
+}
+
+static void for_each_member(void (*function)(const void *, long, float *), const void *task, const struct networks *nets,
+                            long batch, float *work, long threads)
+{
+    struct queue queue = {function, task, nets->members, workspace(nets, batch), work, 0, 0};
+    pthread_t others[MAX_THREADS];
+    long started = 0;
+    threads = threads < MAX_THREADS ? threads : MAX_THREADS;
+    while (started < threads - 1 && !pthread_create(&others[started], 0, take_members, &queue))
+        started++; /* where no more can be started, fewer do the work */
+    take_members(&queue);
+    for (long i = 0; i < started; i++)
+        pthread_join(others[i], 0);
+}
+
+/* --- what compiled.py calls; `work` is workspace() floats for each thread ---------------------------------------------------- */
+
+void train(const struct chunk *chunk, float *work, long threads)
+{
+    for_each_member(train_member, chunk, chunk->nets, chunk->batch, work, threads);
+}
+
+void loss_and_gradients(const struct networks *nets, long batch, long loss, const float *parameters, float *gradients,
+                        const float *inputs, const float *targets, float *losses, float *work, long threads)
+{
+    struct batch task = {nets, batch, loss, parameters, inputs, targets, gradients, losses};
+    for_each_member(differentiate_member, &task, nets, batch, work, threads);
+}
+
+void reconstruct(const struct networks *nets, long batch, const float *parameters, const float *inputs, float *outputs,
+                 float *work, long threads)
+{
+    struct reconstruction task = {nets, batch, parameters, inputs, outputs};
+    for_each_member(reconstruct_member, &task, nets, batch, work, threads);
+}
+
+/* The sine of many angles, for the tests. */
+void sines(long count, const float *angles, float *values)
+{
+    for (long i = 0; i < count; i++)
+        values[i] = fabsf(angles[i]) < FAST_SINE ? sine(angles[i]) : sinf(angles[i]);
 }

@@ -1,91 +1,26 @@
 """The compiled engine: fully connected autoencoders on CPUs, several times faster than autograd.
 
-Python's side of compiled.c, which is compiled when the package is installed (hatch_build.py), once for each instruction set;
-PyTorch says which of them this CPU has.
+With Adam or AdamW one call of compiled.c does a whole chunk of steps, all steps of a member one after another on one thread. With
+other optimisers it computes losses and gradients, and torch's optimiser does the step.
 """
 
 import ctypes
-import hashlib
-import logging
-from functools import cache
-from pathlib import Path
-from typing import Any, NamedTuple
+import math
+import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wavecoder.engine.base import Engine, Problem, Signals
+from wavecoder.engine import library as c
+from wavecoder.engine.base import Chunk, Engine, Problem, Signals
+from wavecoder.engine.library import ACTIVATIONS, LOSSES, MAX_LAYERS, instruction_set, library
 from wavecoder.networks import DeepAutoencoder
+from wavecoder.signals import Sinusoids
 
-ACTIVATIONS = (nn.Identity, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.PReLU, nn.GELU)  # in the order of compiled.c
-LOSSES = (nn.MSELoss, nn.L1Loss, nn.HuberLoss)  # likewise
-
-log = logging.getLogger(__name__)
-
-_SOURCE = Path(__file__).with_name("compiled.c")
-
-
-class _Layer(ctypes.Structure):
-    """`struct layer` of compiled.c."""
-
-    _fields_ = [
-        *((name, ctypes.c_long) for name in ("inputs", "outputs", "activation", "weight", "bias", "slope")),
-        ("fixed_slope", ctypes.c_float),
-    ]
-
-
-class Library(NamedTuple):
-    """compiled.c built for one instruction set, AVX512 or AVX2."""
-
-    functions: ctypes.CDLL
-    instruction_set: str
-
-
-def instruction_set() -> str:
-    """The widest vectors that PyTorch finds on this CPU: AVX512, AVX2 or another word."""
-    return torch.backends.cpu.get_cpu_capability()
-
-
-@cache
-def library() -> Library | None:
-    """compiled.c built for this CPU; None, with a warning in the log, if there is no build that can be used."""
-    candidates = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(instruction_set(), [])
-    problem = None
-    for name in candidates:
-        file = _SOURCE.with_suffix(f".{name.lower()}.so")
-        try:
-            return Library(_load(file), name)
-        except OSError as error:
-            problem = problem or (f"cannot be loaded ({error})" if file.exists() else "was not compiled when this was installed")
-        except ValueError:
-            problem = problem or "was compiled from another version of its source; install again"
-    if problem:
-        log.warning("the compiled engine %s, so training is slower", problem)
-    return None
-
-
-def _load(file: Path) -> ctypes.CDLL:
-    """Load one library and declare its functions.
-
-    Raises:
-        OSError: It is not there or cannot be loaded.
-        ValueError: It was built from another version of the source.
-    """
-    functions = ctypes.CDLL(str(file))
-    built_from = (ctypes.c_char * 64).in_dll(functions, "source_sha256").value.decode()  # ValueError if it has none
-    if built_from != hashlib.sha256(_SOURCE.read_bytes()).hexdigest():
-        raise ValueError(f"{file.name} is not built from {_SOURCE.name}")
-    number, address = ctypes.c_long, ctypes.c_void_p
-    functions.workspace.argtypes = [number, address, number]
-    functions.workspace.restype = number
-    functions.loss_and_gradients.argtypes = [
-        *(number, number, number, number, address),  # members, parameters of each, batch, depth, layers
-        *(address, address, address, address),  # parameters, gradients, inputs, targets
-        *(number, address, address, number),  # loss, losses, work, threads
-    ]
-    functions.loss_and_gradients.restype = None
-    return functions
+_BATCH = 64  # signals reconstructed at a time, so that their activations stay in the cache
 
 
 def unsupported_reason(problem: Problem) -> str | None:
@@ -116,6 +51,8 @@ def _unknown_layer(network: nn.Module) -> str | None:
     parts = [id(part) for layer in layers for part in (layer, *layer.parameters())]
     if len(set(parts)) < len(parts):
         return "layers that are used more than once"
+    if sum(type(layer) is nn.Linear for layer in layers) > MAX_LAYERS:
+        return f"networks of more than {MAX_LAYERS} layers"
     after_linear = False
     for layer in layers:
         is_linear = type(layer) is nn.Linear and {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}
@@ -139,9 +76,10 @@ def _unknown_loss(loss: Any) -> str | None:
 
 
 class CompiledEngine(Engine):
-    """Loss and gradient of all members in one call of compiled.c, members shared among the threads.
+    """Steps of all members in compiled.c, members shared among the threads.
 
-    The arguments are those of `Engine`, for a problem without `unsupported_reason`.
+    The arguments are those of `Engine`, for a problem without `unsupported_reason`. The optimiser's state lives in torch's own
+    tensors, so that checkpoints do not depend on the engine.
     """
 
     def __init__(self, problem: Problem, *arguments: Any, **others: Any) -> None:
@@ -150,38 +88,119 @@ class CompiledEngine(Engine):
         assert found is not None
         self._functions = found.functions
         self._layers = self._described(problem.ensemble.network)
+        members, size = self.flat.shape
+        self._networks = c.Networks(members, size, len(self._layers), self._layers)
         self._loss = LOSSES.index(type(problem.loss))
         self._work = torch.empty(0)
+        clipped = problem.clip_value is not None or problem.clip_norm is not None
+        self._whole_chunks = problem.processes == 1 and not clipped and self._is_plain_adam()
 
-    def _described(self, network: nn.Module) -> ctypes.Array[_Layer]:
+    def _described(self, network: nn.Module) -> ctypes.Array[c.Layer]:
         places, place = {}, 0
         for name, parameter in network.named_parameters():
             places[name] = place
             place += parameter.numel() // len(self.flat)
-        layers: list[_Layer] = []
+        layers: list[c.Layer] = []
         for name, module in network.named_modules():
             if isinstance(module, nn.Linear):
                 bias = places.get(f"{name}.bias", -1)
-                layers.append(_Layer(module.in_features, module.out_features, 0, places[f"{name}.weight"], bias, -1, 0.0))
+                layers.append(c.Layer(module.in_features, module.out_features, 0, places[f"{name}.weight"], bias, -1, 0.0))
             elif type(module) in ACTIVATIONS:
                 layers[-1].activation = ACTIVATIONS.index(type(module))
                 layers[-1].slope = places.get(f"{name}.weight", -1)
                 layers[-1].fixed_slope = getattr(module, "negative_slope", 0.0)
-        return (_Layer * len(layers))(*layers)
+        return (c.Layer * len(layers))(*layers)
+
+    def _is_plain_adam(self) -> bool:
+        (group,) = self.optimizer.param_groups
+        plain = type(self.optimizer) in (torch.optim.Adam, torch.optim.AdamW)
+        return plain and not (group["amsgrad"] or group["maximize"] or isinstance(group["lr"], Tensor))
+
+    def _threads_and_work(self, batch: int) -> tuple[int, Tensor]:
+        threads = min(torch.get_num_threads(), len(self.flat))
+        needed = threads * self._functions.workspace(self._networks, batch)
+        if len(self._work) < needed:
+            self._work = torch.empty(needed)
+        return threads, self._work
+
+    def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
+        if not self._whole_chunks:
+            return super().execute(chunk)
+        return torch.cat([self._train(*part) for part in self._parts(chunk)])
+
+    def _parts(self, chunk: Chunk) -> Iterator[tuple[int, int, c.Signals, list[Tensor]]]:
+        """Steps, batch size and signals of the parts of a chunk, and the tensors that hold the signals."""
+        if isinstance(chunk.sinusoids, Sinusoids):  # rendered by compiled.c
+            tensors = [values.contiguous() for values in (*chunk.sinusoids.parameters, chunk.times)]
+            steps, _, batch = tensors[0].shape
+            yield steps, batch, c.Signals(*(values.data_ptr() for values in tensors), None, None), tensors
+            return
+        for inputs, targets in chunk.blocks():
+            columns = [inputs.mT.contiguous()]
+            columns.append(columns[0] if targets is inputs else targets.mT.contiguous())
+            yield len(inputs), inputs.shape[2], c.Signals(None, None, None, None, *(each.data_ptr() for each in columns)), columns
+
+    def _train(self, steps: int, batch: int, signals: c.Signals, tensors: list[Tensor]) -> Float[Tensor, "step member"]:
+        first, second = self._moments()
+        losses = torch.empty(steps, len(self.flat))
+        threads, work = self._threads_and_work(batch)
+        pointers = (values.data_ptr() for values in (self.flat, first, second, losses))
+        chunk = c.Chunk(ctypes.pointer(self._networks), signals, steps, batch, self._loss, self._adam_steps(steps), *pointers)
+        self._functions.train(chunk, work.data_ptr(), threads)
+        return losses
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
+        """The optimiser's running means of the gradient and of its square, in torch's own state."""
+        state = self.optimizer.state[self.flat]
+        if not state:
+            state["step"] = torch.zeros(())
+            state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        return state["exp_avg"], state["exp_avg_sq"]
+
+    def _adam_steps(self, steps: int) -> ctypes.Array[c.AdamStep]:
+        """The coefficients of the next steps, as torch.optim computes them; the schedule changes them after each."""
+        state, (group,) = self.optimizer.state[self.flat], self.optimizer.param_groups
+        done, coefficients = int(state["step"]), []
+        for step in range(done + 1, done + steps + 1):
+            (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"]
+            decoupled = isinstance(self.optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay", False)
+            coefficients.append(
+                c.AdamStep(
+                    step_size=rate / (1 - beta1**step),
+                    root_correction=math.sqrt(1 - beta2**step),
+                    beta1=beta1,
+                    beta2=beta2,
+                    epsilon=group["eps"],
+                    decay=1 - rate * decay if decoupled else 1.0,
+                    penalty=0.0 if decoupled else decay,
+                )
+            )
+            if self.scheduler is not None:
+                with warnings.catch_warnings():  # the steps that it misses follow in compiled.c
+                    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+                    self.scheduler.step()
+        state["step"] += steps
+        return (c.AdamStep * steps)(*coefficients)
 
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         members, batch, length = inputs.shape
         if (members, length) != (len(self.flat), self._layers[0].inputs) or targets.shape != inputs.shape:
             raise ValueError(f"inputs {list(inputs.shape)} and targets {list(targets.shape)} do not fit the networks")
         columns = [values.float().mT.contiguous() for values in (inputs, targets)]  # sinusoids are rendered so
-        threads = torch.get_num_threads()
-        needed = threads * self._functions.workspace(len(self._layers), self._layers, batch)
-        if len(self._work) < needed:
-            self._work = torch.empty(needed)
         losses = torch.empty(members)
-        self._functions.loss_and_gradients(
-            *(members, self.flat.shape[1], batch, len(self._layers), self._layers),
-            *(values.data_ptr() for values in (self.flat, self.gradient, *columns)),
-            *(self._loss, losses.data_ptr(), self._work.data_ptr(), threads),
-        )
+        threads, work = self._threads_and_work(batch)
+        pointers = (values.data_ptr() for values in (self.flat, self.gradient, *columns, losses, work))
+        self._functions.loss_and_gradients(self._networks, batch, self._loss, *pointers, threads)
         return losses
+
+    def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals."""
+        columns = []
+        for part in signals.split(_BATCH):
+            column, batch = part.float().mT.contiguous(), len(part)
+            outputs = torch.empty(len(self.flat), signals.shape[1], batch)
+            threads, work = self._threads_and_work(batch)
+            pointers = (values.data_ptr() for values in (self.flat, column, outputs, work))
+            self._functions.reconstruct(self._networks, batch, *pointers, threads)
+            columns.append(outputs.mT)
+        return torch.cat(columns, dim=1)

@@ -42,7 +42,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included."""
-    apart = ("hydra", "callbacks", "logger", "sweep")
+    apart = ("hydra", "callbacks", "logger", "sweep", "threads")
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()

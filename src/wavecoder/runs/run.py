@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
@@ -54,6 +55,7 @@ def prepare(config: DictConfig) -> Run:
     """
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
+    _set_threads(settings)
     noise = Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies)
     datamodule = SignalDataModule(
         build.make_source(settings),
@@ -219,6 +221,14 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
 
 
+def _set_threads(settings: Settings) -> None:
+    """Use as many threads as there is independent work for: more would wait for one another at every operator."""
+    if settings.threads is not None:
+        torch.set_num_threads(settings.threads)
+    elif "OMP_NUM_THREADS" not in os.environ:
+        torch.set_num_threads(min(settings.num_seeds, _cores()))
+
+
 def _silence_libraries() -> None:
     """Silence, by name, what libraries print in every normal run."""
     # which accelerators exist and are used (our own first line says it), and tips about other products
@@ -230,3 +240,8 @@ def _silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used")
     # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -134,7 +134,8 @@ class Settings:
     seed: int = MISSING
     num_seeds: int = MISSING
     basis: str = MISSING
-    sweep: Optional[str] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
+    threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
+    sweep: Optional[str] = None  # noqa: UP045
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -154,6 +155,7 @@ class Settings:
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require_choice("basis", self.basis)
+        _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
@@ -182,9 +184,6 @@ class Settings:
         clip = given("gradient_clip_val")
         if clip is not None:
             _require(_is_positive(clip), "trainer.gradient_clip_val", clip, "a number above 0")
-            by_value = given("gradient_clip_algorithm") == "value"
-            allowed = "clipped by value (trainer.gradient_clip_algorithm=value) with several seeds, whose gradients have one norm"
-            _require(by_value or self.num_seeds == 1, "trainer.gradient_clip_val", clip, allowed)
 
 
 def from_config(config: DictConfig) -> Settings:

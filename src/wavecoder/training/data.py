@@ -15,9 +15,9 @@ from torch import Tensor
 
 from wavecoder.metrics import EvaluationBatch
 from wavecoder.rng import generator
-from wavecoder.signals import SignalSet, SignalSource, add_noise
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise
 
-Signals = Float[Tensor, "member batch time"]
+Block = Float[Tensor, "step member batch time"]
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_ROWS = 4_096  # signals times members in an evaluation batch, likewise
@@ -53,15 +53,18 @@ class TrainingChunk:
         self._signals = signals
         self.epoch = epoch
         self.first_step = first_step
+        self.times = source.times
+        clean = source.noise.train_std == 0 and isinstance(signals, Sinusoids)
+        self.sinusoids = signals if clean else None
 
-    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
-        """Inputs and targets of each step; without training noise they are the same tensor."""
+    def blocks(self) -> Iterator[tuple[Block, Block]]:
+        """Inputs and targets of some steps at a time; without training noise they are the same tensor."""
         source, step = self._source, self.first_step
         per_step = len(source.seeds) * source.batch_size * source.signals.signal_length
         for block in self._signals.split(max(1, _BLOCK_VALUES // per_step)):
-            for targets in block.evaluate(source.times):
-                yield source.with_training_noise(targets, self.epoch, step), targets
-                step += 1
+            targets = block.evaluate(self.times)
+            yield source.with_training_noise(targets, self.epoch, step), targets
+            step += len(targets)
 
 
 class SignalDataModule(L.LightningDataModule):
@@ -155,17 +158,18 @@ class SignalDataModule(L.LightningDataModule):
         noisy = add_noise(copies, std, self._generator("sine noise", std))
         return EvaluationBatch(f"sine/mse_noise_{std}", f"sine/mean_mse_noise_{std}", std, noisy, copies)
 
-    def with_training_noise(self, targets: Signals, epoch: int, step: int) -> Signals:
-        """The inputs of one step: its signals with the training noise."""
+    def with_training_noise(self, targets: Block, epoch: int, first_step: int) -> Block:
+        """The inputs of some steps: their signals with the training noise."""
         if self.noise.train_std == 0:
             return targets
         inputs = targets.clone()
         length = self.signals.signal_length
-        for seed, batch in zip(self.seeds, inputs, strict=True):
-            key = generator(self.device, seed, "training noise", epoch, step)
-            # drawn for the whole batch, so that it does not depend on how many processes share it
-            noise = torch.randn(length, self.batch_size, generator=key, device=self.device)
-            batch.add_(noise[:, self.rank :: self.processes].mT, alpha=self.noise.train_std)
+        for step, batches in enumerate(inputs, first_step):
+            for seed, batch in zip(self.seeds, batches, strict=True):
+                key = generator(self.device, seed, "training noise", epoch, step)
+                # drawn for the whole batch, so that it does not depend on how many processes share it
+                noise = torch.randn(length, self.batch_size, generator=key, device=self.device)
+                batch.add_(noise[:, self.rank :: self.processes].mT, alpha=self.noise.train_std)
         return inputs
 
     def _split(

@@ -58,10 +58,11 @@ class AutoencoderModule(L.LightningModule):
         self.meter = ErrorMeter()
         self.losses: list[Float[Tensor, "step member"]] = []
         self.first_step = 0
+        self.engine: Engine | None = None
 
     def forward(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
         """Every member's reconstruction of the same signals."""
-        return self.ensemble(signals)
+        return self.engine.reconstruct(signals) if self.engine is not None else self.ensemble(signals)
 
     def configure_optimizers(self) -> Optimizer | tuple[list[Optimizer], list[LRScheduler]]:
         """Make the optimiser and its schedule. Lightning calls this when the ensemble is on its device.
@@ -99,6 +100,7 @@ class AutoencoderModule(L.LightningModule):
         """Keep the gradients, which Lightning would release before a validation: the engine writes into them."""
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
+        assert self.engine is not None
         losses = self.engine.execute(chunk)
         self.losses.append(losses)
         # Lightning counts calls of its own wrapper of the optimiser, which the engine does not use

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
+from matplotlib.image import imread
 from torch import Tensor
 
 from wavecoder import plots, signals
@@ -57,9 +58,11 @@ class ReconstructionFigures(L.Callback):
             self._keep(trainer, "latent", plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title))
 
     def _keep(self, trainer: L.Trainer, name: str, figure: Figure) -> None:
-        write_figure(Path(trainer.default_root_dir) / "figures", name, figure)
+        folder = Path(trainer.default_root_dir) / "figures"
+        write_figure(folder, name, figure)
         if isinstance(trainer.logger, TensorBoardLogger):
-            trainer.logger.experiment.add_figure(name.replace("_", "/", 1), figure, trainer.global_step)
+            picture = imread(folder / f"{name}.png")
+            trainer.logger.experiment.add_image(name.replace("_", "/", 1), picture, trainer.global_step, dataformats="HWC")
 
 
 def median_member(errors: Tensor) -> Tensor:
