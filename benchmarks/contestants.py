@@ -20,7 +20,7 @@ from lightning.pytorch.profilers import Profiler
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from wavecoder.engine.compiled import library
+from wavecoder.engine.bindings import library
 from wavecoder.runs.cli import CONF  # which registers the settings
 from wavecoder.runs.run import prepare
 from wavecoder.signals import SinusoidSource

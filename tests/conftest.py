@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -22,12 +22,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.engine import Engine, Problem, choose
-from wavecoder.engine.compiled import instruction_set, library
+from wavecoder.engine.bindings import instruction_set, library
 from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.runs.results import SCHEMA, summarise
-from wavecoder.signals import SinusoidSource
+from wavecoder.signals import Sinusoids, SinusoidSource
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 
@@ -76,8 +76,16 @@ class Steps:
     epoch: int = 0
     first_step: int = 0
 
+    times: Tensor = field(default_factory=lambda: torch.empty(0))
+    sinusoids: Sinusoids | None = None
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         return iter(self.batches)
+
+    def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for inputs, targets in self.batches:
+            block = inputs[None]
+            yield block, block if targets is inputs else targets[None]
 
 
 def engine_for(

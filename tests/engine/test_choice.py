@@ -10,15 +10,16 @@ from conftest import problem
 from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder, VariationalAutoencoder
 from torch import nn
 
-from wavecoder.engine import choose, compiled
-from wavecoder.engine.compiled import ACTIVATIONS, LOSSES, CompiledEngine, unsupported_reason
+from wavecoder.engine import bindings, choose, compiled
+from wavecoder.engine.bindings import ACTIVATIONS, LOSSES
+from wavecoder.engine.compiled import CompiledEngine, unsupported_reason
 from wavecoder.engine.pytorch import PyTorchEngine
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 
 MakeNetwork = Callable[[], nn.Module]
 deep = partial(DeepAutoencoder, 100, 5)
-needs_library = pytest.mark.skipif(compiled.library() is None, reason=f"nothing was compiled for {compiled.instruction_set()}")
+needs_library = pytest.mark.skipif(bindings.library() is None, reason=f"nothing was compiled for {bindings.instruction_set()}")
 
 
 class Derived(DeepAutoencoder):
@@ -143,14 +144,14 @@ def test_parameters_that_it_cannot_train_are_declined(make_network: MakeNetwork)
 
 def test_without_a_library_everything_is_declined(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "library", lambda: None)
-    check_declined(deep, rf"the compiled engine was not built for this CPU \({compiled.instruction_set()}\)")
+    check_declined(deep, rf"the compiled engine was not built for this CPU \({bindings.instruction_set()}\)")
 
 
 @needs_library
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 def test_it_is_taken_for_everything_it_knows(activation: type[nn.Module], loss: type[nn.Module]) -> None:
-    found = compiled.library()
+    found = bindings.library()
     assert found is not None
     for arguments in ({}, {"bias": False}, {"latent_activation": False}, {"widths": (30,)}, {"widths": ()}):
         for wanted in ("auto", "compiled"):
@@ -168,9 +169,9 @@ def test_it_is_taken_where_the_conditions_allow_it() -> None:
 
 @needs_library
 def test_the_name_tells_which_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compiled.library()
+    found = bindings.library()
     assert found is not None
-    monkeypatch.setattr("wavecoder.engine.library", lambda: found._replace(instruction_set="AVX2"))
+    monkeypatch.setattr("wavecoder.engine.bindings", lambda: found._replace(instruction_set="AVX2"))
     assert choose(problem(Ensemble(deep, [0]))).name == "compiled AVX2"
 
 

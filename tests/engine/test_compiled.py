@@ -11,14 +11,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from wavecoder.engine import Engine, compiled
-from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
+from wavecoder.engine import Engine, bindings
+from wavecoder.engine.bindings import ACTIVATIONS, LOSSES
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 
 # a CPU that has AVX512 has AVX2 too
-SETS = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(compiled.instruction_set(), [])
-pytestmark = pytest.mark.skipif(compiled.library() is None, reason=f"nothing was compiled for {compiled.instruction_set()}")
+SETS = {"AVX512": ["AVX512", "AVX2"], "AVX2": ["AVX2"]}.get(bindings.instruction_set(), [])
+pytestmark = pytest.mark.skipif(bindings.library() is None, reason=f"nothing was compiled for {bindings.instruction_set()}")
 
 MakeNetwork = Callable[[], nn.Module]
 
@@ -27,13 +27,13 @@ MakeNetwork = Callable[[], nn.Module]
 def instruction_set(request: pytest.FixtureRequest) -> Iterator[str]:
     """Makes the compiled engine take one of the libraries that this CPU can run."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(compiled, "instruction_set", lambda: request.param)
-        compiled.library.cache_clear()
-        found = compiled.library()
+        patch.setattr(bindings, "instruction_set", lambda: request.param)
+        bindings.library.cache_clear()
+        found = bindings.library()
         assert found is not None
         assert found.instruction_set == request.param
         yield request.param
-    compiled.library.cache_clear()
+    bindings.library.cache_clear()
 
 
 def prepare(make_network: MakeNetwork, seeds: range, loss: nn.Module | None = None) -> Engine:
@@ -203,24 +203,24 @@ def test_a_library_that_cannot_be_used_is_a_warning_in_the_log(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    for file in Path(compiled.__file__).parent.glob("compiled.*"):
+    for file in Path(bindings.__file__).parent.glob("compiled.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(compiled, "_SOURCE", tmp_path / "compiled.c")
-    monkeypatch.setattr(compiled, "instruction_set", lambda: "AVX2")
+    monkeypatch.setattr(bindings, "_SOURCE", tmp_path / "compiled.c")
+    monkeypatch.setattr(bindings, "instruction_set", lambda: "AVX2")
     spoil(tmp_path / "compiled.avx2.so")
-    assert compiled.library.__wrapped__() is None
+    assert bindings.library.__wrapped__() is None
     (record,) = caplog.records
     assert record.levelname == "WARNING"
     assert message in record.getMessage()
 
 
 def test_the_narrower_library_serves_where_the_wider_one_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for file in Path(compiled.__file__).parent.glob("compiled.*"):
+    for file in Path(bindings.__file__).parent.glob("compiled.*"):
         (tmp_path / file.name).write_bytes(file.read_bytes())
-    monkeypatch.setattr(compiled, "_SOURCE", tmp_path / "compiled.c")
-    monkeypatch.setattr(compiled, "instruction_set", lambda: "AVX512")
+    monkeypatch.setattr(bindings, "_SOURCE", tmp_path / "compiled.c")
+    monkeypatch.setattr(bindings, "instruction_set", lambda: "AVX512")
     (tmp_path / "compiled.avx512.so").unlink()
-    found = compiled.library.__wrapped__()
+    found = bindings.library.__wrapped__()
     assert found is not None
     assert found.instruction_set == "AVX2"
 
@@ -228,6 +228,6 @@ def test_the_narrower_library_serves_where_the_wider_one_is_missing(tmp_path: Pa
 def test_other_cpus_have_no_library_and_need_no_warning(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(compiled, "instruction_set", lambda: "NEON")
-    assert compiled.library.__wrapped__() is None
+    monkeypatch.setattr(bindings, "instruction_set", lambda: "NEON")
+    assert bindings.library.__wrapped__() is None
     assert not caplog.records

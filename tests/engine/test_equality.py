@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 
-from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
+from wavecoder.engine.bindings import ACTIVATIONS, LOSSES
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.training.data import Noise

@@ -10,7 +10,7 @@ from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder, Variatio
 from torch import Tensor, nn
 
 from wavecoder.engine import Engine
-from wavecoder.engine.compiled import ACTIVATIONS, LOSSES
+from wavecoder.engine.bindings import ACTIVATIONS, LOSSES
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from wavecoder.engine import compiled
+from wavecoder.engine import bindings
 from wavecoder.metrics import EvaluationBatch
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.signals import Sinusoids
@@ -117,7 +117,7 @@ def test_the_guard_sees_host_traffic() -> None:
         on_device.sum().item()
 
 
-NETWORKS: dict[str, Any] = {kind.__name__: partial(DeepAutoencoder, 100, 5, kind) for kind in [*compiled.ACTIVATIONS, nn.SiLU]}
+NETWORKS: dict[str, Any] = {kind.__name__: partial(DeepAutoencoder, 100, 5, kind) for kind in [*bindings.ACTIVATIONS, nn.SiLU]}
 NETWORKS["tied"] = partial(TiedLinearAutoencoder, 100, 5)
 NETWORKS["residual"] = partial(ResidualAutoencoder, 100, 5)
 NETWORKS["convolutional"] = partial(ConvolutionalAutoencoder, 100, 5)

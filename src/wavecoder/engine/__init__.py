@@ -7,8 +7,8 @@ times faster, and gives the reason wherever it does not apply.
 from typing import NamedTuple
 
 from wavecoder.engine.base import Chunk, Engine, Problem
+from wavecoder.engine.bindings import library
 from wavecoder.engine.compiled import CompiledEngine, unsupported_reason
-from wavecoder.engine.library import library
 from wavecoder.engine.pytorch import PyTorchEngine
 
 __all__ = ["Choice", "Chunk", "Engine", "Problem", "choose"]

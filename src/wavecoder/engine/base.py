@@ -3,7 +3,6 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import chain
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -37,6 +36,10 @@ class Chunk(Protocol):
 
     def blocks(self) -> Iterator[tuple[Block, Block]]:
         """Inputs and targets of some steps at a time; one tensor twice where they are the same."""
+        ...
+
+    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
+        """Inputs and targets of each step."""
         ...
 
 
@@ -97,8 +100,7 @@ class Engine(ABC):
 
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         """Do all steps of a chunk and return the losses before each."""
-        batches = chain.from_iterable(zip(*block, strict=True) for block in chunk.blocks())
-        steps = enumerate(batches, chunk.first_step)
+        steps = enumerate(chunk, chunk.first_step)
         return torch.stack([self._step(inputs, targets, chunk.epoch, step) for step, (inputs, targets) in steps])
 
     def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:

@@ -14,9 +14,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wavecoder.engine import library as c
+from wavecoder.engine import bindings as c
 from wavecoder.engine.base import Chunk, Engine, Problem, Signals
-from wavecoder.engine.library import ACTIVATIONS, LOSSES, MAX_LAYERS, instruction_set, library
+from wavecoder.engine.bindings import ACTIVATIONS, LOSSES, MAX_LAYERS, instruction_set, library
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.signals import Sinusoids
 

@@ -17,6 +17,7 @@ from wavecoder.metrics import EvaluationBatch
 from wavecoder.rng import generator
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise
 
+Signals = Float[Tensor, "member batch time"]
 Block = Float[Tensor, "step member batch time"]
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
@@ -65,6 +66,10 @@ class TrainingChunk:
             targets = block.evaluate(self.times)
             yield source.with_training_noise(targets, self.epoch, step), targets
             step += len(targets)
+
+    def __iter__(self) -> Iterator[tuple[Signals, Signals]]:
+        """Inputs and targets of each step."""
+        return chain.from_iterable(zip(*block, strict=True) for block in self.blocks())
 
 
 class SignalDataModule(L.LightningDataModule):
