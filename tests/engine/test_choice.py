@@ -171,7 +171,7 @@ def test_it_is_taken_where_the_conditions_allow_it() -> None:
 def test_the_name_tells_which_library_is_used(monkeypatch: pytest.MonkeyPatch) -> None:
     found = bindings.library()
     assert found is not None
-    monkeypatch.setattr("wavecoder.engine.bindings", lambda: found._replace(instruction_set="AVX2"))
+    monkeypatch.setattr("wavecoder.engine.library", lambda: found._replace(instruction_set="AVX2"))
     assert choose(problem(Ensemble(deep, [0]))).name == "compiled AVX2"
 
 

@@ -158,10 +158,12 @@ def test_evaluation_batches_are_smaller_for_more_members() -> None:
 @pytest.mark.parametrize("processes", [1, 2])
 def test_batches_are_stored_as_the_compiled_engine_reads_them(fresh: bool, train_std: float, processes: int) -> None:
     module = datamodule(num_seeds=3, fresh=fresh, train_std=train_std, processes=processes)
-    for inputs, targets in chain.from_iterable(module.train_dataloader()):
-        assert inputs.mT.is_contiguous()
-        assert targets.mT.is_contiguous()
-        assert (inputs is targets) == (train_std == 0)
+    for chunk in module.train_dataloader():
+        assert (chunk.sinusoids is None) == (train_std > 0)
+        for inputs, targets in chunk.blocks():
+            assert inputs.mT.is_contiguous()
+            assert targets.mT.is_contiguous()
+            assert (inputs is targets) == (train_std == 0)
 
 
 def test_times_are_the_sources() -> None:

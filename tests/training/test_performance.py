@@ -89,9 +89,10 @@ def test_a_step_dispatches_as_much_for_many_members_as_for_few(engine: str, tmp_
     if engine == "compiled":
         assert computing(one) == computing(many)
         assert "aten.clone.default" not in many  # the engine would copy signals that are stored otherwise
-    assert sum(computing(one).values()) < (10 if engine == "compiled" else 70)
-    assert sum(computing(many).values()) < (10 if engine == "compiled" else 100)
-    assert many["aten._fused_adam_.default"] == one["aten._fused_adam_.default"] == 1
+    assert sum(computing(one).values()) < (2 if engine == "compiled" else 70)
+    assert sum(computing(many).values()) < (2 if engine == "compiled" else 100)
+    adam = "aten._fused_adam_.default"  # the compiled engine does this step itself
+    assert many.get(adam, 0) == one.get(adam, 0) == (0 if engine == "compiled" else 1)
     assert one_hooks == few_hooks == many_hooks
     assert many_hooks < 3  # 1 in chunks of 10 steps; stock Lightning enters 18 for every step
 
