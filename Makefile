@@ -48,7 +48,8 @@ questions: $(VENV)/.installed  ## the questions of the paper's conclusion: a swe
 	$(SWEEP) sweep=overfitting experiment=overfitting data=fresh data.train_size=20000
 	for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
 
-bench: $(VENV)/.installed  ## measure the performance targets side by side (9 minutes); writes benchmarks/results.md
+bench: $(VENV)/.installed  ## measure the performance targets side by side (12 minutes); writes benchmarks/results.md
+	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/python benchmarks/bench.py
 
 scaling: $(VENV)/.installed  ## measure how a step's time grows (3 minutes); draws docs/scaling.png

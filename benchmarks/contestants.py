@@ -11,6 +11,7 @@ import time
 from datetime import date
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
@@ -26,6 +27,7 @@ from wavecoder.runs.run import prepare
 from wavecoder.signals import SinusoidSource
 
 SIGNALS, BATCH = 20_000, 64
+SIZES = (100, 50, 25, 10, 5, 10, 25, 50, 100)
 
 
 class EpochTimes(L.Callback):
@@ -64,19 +66,20 @@ def wavecoder(num_seeds: int, epochs: int, *overrides: str, profiler: Profiler |
         config = compose("train", choices, return_hydra_config=True)
         config.hydra.runtime.output_dir = folder
         HydraConfig.instance().set_config(config)
+        threads = torch.get_num_threads()
         run = prepare(config)
         times = EpochTimes()
         run.trainer.callbacks.append(times)  # type: ignore[attr-defined]
         if profiler is not None:
             run.trainer.profiler = profiler  # type: ignore[attr-defined]
         run.trainer.fit(run.module, run.datamodule)
+        torch.set_num_threads(threads)  # a run sets its own
     return times
 
 
 def network() -> nn.Sequential:
     """The same autoencoder in plain PyTorch."""
-    sizes = [100, 50, 25, 10, 5, 10, 25, 50, 100]
-    layers = [layer for inputs, outputs in pairwise(sizes) for layer in (nn.Linear(inputs, outputs), nn.Tanh())]
+    layers = [layer for inputs, outputs in pairwise(SIZES) for layer in (nn.Linear(inputs, outputs), nn.Tanh())]
     return nn.Sequential(*layers[:-1])
 
 
@@ -129,6 +132,69 @@ def stock_lightning(epochs: int) -> EpochTimes:
         trainer = L.Trainer(default_root_dir=folder, accelerator="cpu", max_epochs=epochs, callbacks=[times], **quiet)
         trainer.fit(StockModule(), loader)
     return times
+
+
+def jax_scan(num_seeds: int, epochs: int) -> list[float] | None:
+    """JAX and optax as their users write it: one jitted scan an epoch, `vmap` over seeds; None if they are not installed."""
+    try:
+        import jax
+        import jax.numpy as jnp
+        import optax
+    except ImportError:
+        return None
+    data = jnp.asarray(training_signals().numpy())
+    optimizer = optax.adam(1e-3)
+    steps = SIGNALS // BATCH
+
+    def initial(key: Any) -> Any:
+        keys = jax.random.split(key, len(SIZES))
+        return [
+            (jax.random.uniform(k, (i, o), minval=-(i**-0.5), maxval=i**-0.5), jnp.zeros(o))
+            for k, (i, o) in zip(keys, pairwise(SIZES), strict=False)
+        ]
+
+    def loss(parameters: Any, batch: Any) -> Any:
+        x = batch
+        for number, (weight, bias) in enumerate(parameters):
+            x = x @ weight + bias
+            x = jnp.tanh(x) if number < len(parameters) - 1 else x
+        return ((x - batch) ** 2).mean()
+
+    def epoch(parameters: Any, state: Any, key: Any) -> Any:
+        order = jax.random.permutation(key, SIGNALS)[: steps * BATCH].reshape(steps, BATCH)
+
+        def step(carry: Any, index: Any) -> Any:
+            value, gradients = jax.value_and_grad(loss)(carry[0], data[index])
+            updates, moments = optimizer.update(gradients, carry[1])
+            return (optax.apply_updates(carry[0], updates), moments), value
+
+        return jax.lax.scan(step, (parameters, state), order)
+
+    keys = jax.random.split(jax.random.key(0), num_seeds)
+    many = num_seeds > 1
+    parameters = jax.vmap(initial)(keys) if many else initial(keys[0])
+    state = jax.vmap(optimizer.init)(parameters) if many else optimizer.init(parameters)
+    run = jax.jit(jax.vmap(epoch) if many else epoch)
+    times = []
+    for number in range(epochs + 1):  # the first compiles
+        start = time.perf_counter()
+        shuffles = jax.random.split(jax.random.key(number), num_seeds) if many else jax.random.key(number)
+        (parameters, state), losses = run(parameters, state, shuffles)
+        losses.block_until_ready()
+        times.append((time.perf_counter() - start) / steps)
+    return times[1:]
+
+
+def arithmetic_limit() -> float:
+    """Seconds of a step's products at the rate at which this machine multiplies large matrices with all its threads."""
+    a = torch.randn(2048, 2048)
+    rates = []
+    for _ in range(8):
+        start = time.perf_counter()
+        a @ a
+        rates.append(2 * 2048**3 / (time.perf_counter() - start))
+    weights = [i * o for i, o in pairwise(SIZES)]
+    return BATCH * (6 * sum(weights) - 2 * weights[0]) / max(rates)  # forward, both gradients, and none of the input
 
 
 def machine() -> str:
