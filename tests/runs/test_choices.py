@@ -222,10 +222,10 @@ def test_the_compiled_engine_refuses_what_it_does_not_know(run_train: Run, tmp_p
 
 
 def test_clipping_accumulation_and_precision(run_train: Run, tmp_path: Path) -> None:
-    """What means the same for every seed; what does not is in BAD_INPUT of test_cli.py."""
     reasons = {
         "num_seeds=2 +trainer.gradient_clip_val=1 +trainer.gradient_clip_algorithm=value": None,
-        "num_seeds=1 +trainer.gradient_clip_val=1": None,
+        "num_seeds=2 +trainer.gradient_clip_val=0.01": None,
+        "seed=1 +trainer.gradient_clip_val=0.01": None,
         "num_seeds=2 +trainer.accumulate_grad_batches=2": "the compiled engine does not accumulate gradients",
         "num_seeds=2 +trainer.precision=bf16-mixed": "the compiled engine computes in 32 bits, not in bf16-mixed",
     }
@@ -236,3 +236,5 @@ def test_clipping_accumulation_and_precision(run_train: Run, tmp_path: Path) -> 
         assert record["engine"]["reason"] == reason or reason is None
         assert record["timing"]["steps"] == (1 if "accumulate" in choice else 2)
         assert 0 < record["metrics"]["val/mse"]["mean"] < 1
+    both, alone = (record_of(tmp_path / f"run{number}")["metrics"]["val/mse"]["per_seed"] for number in (1, 2))
+    assert both[1] == pytest.approx(alone[0], rel=1e-5), "each seed has a norm of its own"

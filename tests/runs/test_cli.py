@@ -52,15 +52,14 @@ BAD_INPUT = {
     "-m activation=glob(zz*)": "error: -m: the choices leave no job to run",
     "-m latent=1,1": "error: -m: latent=1 stands for more than one job; choices must differ",
     "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, engine, latent, logger, "
-    "loss, model, noise, num_seeds, optimizer, scheduler, seed, sweep, trainer",
+    "loss, model, noise, num_seeds, optimizer, scheduler, seed, sweep, threads, trainer",
     "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse",
     "model=conv": "error: model=conv: no such option; there are deep, linear_tied",
     "model=linear_tied model.widths=[50]": "error: model.widths: no such setting; there are _target_, bias",
     "engine=fast": "error: engine=fast: no such option; there are auto, compiled, pytorch",
     "engine.name=fast": "error: engine.name=fast: must be one of auto, compiled, pytorch",
     "+trainer.precision=16-mixed": "error: trainer.precision=16-mixed: must be one of 32-true, 64-true, bf16-true, bf16-mixed",
-    "num_seeds=2 +trainer.gradient_clip_val=1": "error: trainer.gradient_clip_val=1: must be clipped by value "
-    "(trainer.gradient_clip_algorithm=value) with several seeds, whose gradients have one norm",
+    "threads=0": "error: threads=0: must be at least 1, or null",
 }
 
 

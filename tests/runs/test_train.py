@@ -11,7 +11,7 @@ from conftest import Run, data_module, only_run, record_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from wavecoder.engine import compiled
+from wavecoder.engine.bindings import library
 from wavecoder.references import SVD, moments_of
 from wavecoder.subspace import principal_angles
 
@@ -42,10 +42,9 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     assert described == wanted
     assert (record["network"], record["model"], record["bias"]) == ("prelu", "deep", True)
     assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0}
-    if found := compiled.library():
-        assert record["engine"]["name"] == f"compiled {compiled.instruction_set()}"
-        assert record["engine"]["reason"] == "the fastest for this network"
+    if found := library():
         assert found.instruction_set in ("AVX2", "AVX512")
+        assert record["engine"] == {"name": f"compiled {found.instruction_set}", "reason": "the fastest for this network"}
     assert f"{record['engine']['name']} engine on cpu ({record['engine']['reason']})" in done.stdout.splitlines()[0]
     noisy = [metric for metric in METRICS if "noise" in metric]
     ratios = {f"{metric}/over_svd" for metric in METRICS} | {f"{metric}/over_bayes" for metric in noisy}

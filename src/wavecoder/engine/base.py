@@ -53,6 +53,7 @@ class Problem:
         device: Where the networks are trained.
         seed: Key of the random numbers that the networks draw, as dropout does.
         processes: How many processes share a batch.
+        rank: Which of them this is.
         precision: Lightning's name of the precision.
         accumulate: Into how many parts a batch is split whose gradients are averaged.
         clip_value: Largest absolute value of a gradient's entry; None for no limit.
@@ -65,6 +66,7 @@ class Problem:
     device: torch.device
     seed: int = 0
     processes: int = 1
+    rank: int = 0
     precision: str = "32-true"
     accumulate: int = 1
     clip_value: float | None = None

@@ -32,7 +32,7 @@ class PyTorchEngine(Engine):
         parts, losses = self.problem.accumulate, list[Tensor]()
         devices = [self.flat.device] if self.flat.is_cuda else []
         with torch.random.fork_rng(devices), torch.enable_grad():
-            _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", epoch, step))
+            _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", self.problem.rank, epoch, step))
             for x, y in zip(inputs.chunk(parts, dim=1), targets.chunk(parts, dim=1), strict=True):
                 loss = self._losses(x, y)
                 gradients = torch.autograd.grad(loss.sum(), self._parameters, materialize_grads=True)

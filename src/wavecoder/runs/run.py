@@ -107,6 +107,7 @@ def _problem(settings: Settings, ensemble: Ensemble, loss: Any, trainer: L.Train
         device=trainer.strategy.root_device,
         seed=settings.seed,
         processes=trainer.world_size,
+        rank=trainer.global_rank,
         precision=str(trainer.precision),
         accumulate=settings.accumulate,
         clip_value=clip if by_value else None,
