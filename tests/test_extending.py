@@ -27,6 +27,7 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_diffs_of_a_section_do_what_it_says(section: str, checkout: Path) -> None:
     diffs = blocks(section, "diff")

@@ -82,6 +82,7 @@ def test_an_activation_that_is_not_compiled_is_trained_by_the_pytorch_engine(run
     assert len(record["metrics"]["val/mse"]["per_seed"]) == 8
 
 
+@pytest.mark.slow
 def test_every_activation_can_be_chosen(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", *SHORT, "num_seeds=2", "activation=glob(*)", "~callbacks.figures", "sweep=all")
     assert (done.returncode, done.stderr) == (0, "")
@@ -115,6 +116,7 @@ def test_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: dict[str, st
     assert record_of(tmp_path / "alone")["metrics"]["val/mse"]["mean"] == pytest.approx(together[1], rel=1e-4)
 
 
+@pytest.mark.slow
 def test_a_sweep_of_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
     mine = ("model._target_=my_package.MyAutoencoder", "+model.width=64", "latent=1,5", "sweep=mine")
     done = run_train("-m", *SHORT, *mine, environment=own)
@@ -124,6 +126,7 @@ def test_a_sweep_of_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: d
     assert "different engines" not in done.stdout
 
 
+@pytest.mark.slow
 def test_a_network_of_ones_own_that_takes_an_activation(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
     done = run_train(*SHORT, "model._target_=my_package.WithActivation", "activation=leaky_relu", environment=own)
     assert (done.returncode, done.stderr) == (0, "")
@@ -150,6 +153,7 @@ UNFIT = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mode", ["run", "sweep"])
 @pytest.mark.parametrize("choice", UNFIT)
 def test_a_network_that_does_not_fit_is_refused_in_one_line(
@@ -162,12 +166,14 @@ def test_a_network_that_does_not_fit_is_refused_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["path"]
 
 
+@pytest.mark.slow
 def test_batch_normalisation_can_be_used_with_one_seed(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
     done = run_train(*SHORT, "model._target_=my_package.Normalised", environment=own)
     assert (done.returncode, done.stderr) == (0, "")
     assert record_of(only_run(tmp_path))["network"] == "Normalised"
 
 
+@pytest.mark.slow
 def test_optimisers_that_work_element_by_element_can_be_chosen(run_train: Run, tmp_path: Path) -> None:
     found = set()
     choices = {"optimizer": "glob(*)", "optimizer._target_": "torch.optim.RAdam,torch.optim.Adamax"}
@@ -193,6 +199,7 @@ def test_an_optimiser_that_ties_seeds_together_is_for_one_seed(run_train: Run, t
     assert record["metrics"]["val/mse"]["mean"] < 0.55  # of some 0.64 at the start: it evaluates the loss many times in a step
 
 
+@pytest.mark.slow
 def test_losses_can_be_chosen(run_train: Run, tmp_path: Path) -> None:
     for number, choice in enumerate(("loss=glob(*)", "loss._target_=torch.nn.SmoothL1Loss")):
         done = run_train("-m", *SHORT, "~callbacks.figures", "num_seeds=2", f"sweep=s{number}", choice)
@@ -202,6 +209,7 @@ def test_losses_can_be_chosen(run_train: Run, tmp_path: Path) -> None:
     assert len(records(tmp_path / "outputs" / "sweeps" / "s0")) == 3
 
 
+@pytest.mark.slow
 def test_engines_agree(run_train: Run, tmp_path: Path) -> None:
     if library() is None:
         pytest.skip("nothing was compiled for this CPU")
@@ -221,6 +229,7 @@ def test_the_compiled_engine_refuses_what_it_does_not_know(run_train: Run, tmp_p
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_clipping_accumulation_and_precision(run_train: Run, tmp_path: Path) -> None:
     reasons = {
         "num_seeds=2 +trainer.gradient_clip_val=1 +trainer.gradient_clip_algorithm=value": None,

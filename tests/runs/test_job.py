@@ -1,4 +1,4 @@
-"""One run: killed and resumed, changed, run twice at a time, complete already."""
+"""One run: killed and resumed, changed, complete already, in a folder of something else."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from conftest import JOB, Run, kill, record_of, start, wait_for
 
-from wavecoder.runs import results
+from wavecoder.runs.results import SCHEMA, write_results
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -43,15 +43,26 @@ def test_a_complete_run_is_not_repeated(run_train: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "results.json").stat().st_mtime_ns == before
 
 
-def test_a_run_of_an_earlier_version_is_not_mistaken_for_a_new_one(run_train: Run, tmp_path: Path) -> None:
-    """Its results.json has another schema, so the run is trained again."""
+def test_a_run_killed_after_its_last_step_is_measured_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
     arguments = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir=run")
     assert run_train(*arguments).returncode == 0
-    new = record_of(tmp_path / "run")
-    results.write_results(tmp_path / "run", {key: value for key, value in new.items() if key != "schema"})
-    assert run_train(*arguments).returncode == 0
-    assert record_of(tmp_path / "run")["schema"] == 2
-    assert record_of(tmp_path / "run")["metrics"] == new["metrics"]
+    whole = record_of(tmp_path / "run")
+    write_results(tmp_path / "run", {"status": "unfinished", "config_fingerprint": whole["config_fingerprint"]})
+    done = run_train(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    again = record_of(tmp_path / "run")
+    assert again["metrics"] == whole["metrics"]
+    assert again["timing"]["resumed_at_step"] == again["timing"]["steps"] == whole["timing"]["steps"] == 10
+
+
+def test_the_record_of_an_earlier_version_is_replaced(run_train: Run, tmp_path: Path) -> None:
+    arguments = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir=run")
+    (tmp_path / "run").mkdir()
+    write_results(tmp_path / "run", {"status": "completed", "config_fingerprint": "of the same run, as it was then"})
+    done = run_train(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run: its configuration has changed, so it starts from the beginning" in done.stdout
+    assert record_of(tmp_path / "run")["schema"] == SCHEMA
 
 
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:

@@ -92,6 +92,10 @@ class AutoencoderModule(L.LightningModule):
         assert not isinstance(scheduler, list)
         self.engine = self.engine_class(self.problem, self.flat, optimizer, scheduler, self._average)
 
+    def on_fit_end(self) -> None:
+        if self.engine is None:  # it resumed after its last step; it is measured as if it had just been trained
+            self.on_train_start()
+
     def _average(self, values: Tensor) -> Tensor:
         """Average a tensor over the processes, in place."""
         return self.trainer.strategy.reduce(values, reduce_op="mean")
