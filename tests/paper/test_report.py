@@ -14,6 +14,8 @@ from conftest import run_script
 
 from wavecoder.paper.report import number
 
+pytestmark = pytest.mark.xdist_group("report")  # one sweep for all
+
 
 def report(folder: Path) -> subprocess.CompletedProcess[str]:
     return run_script("report.py", folder.parent, str(folder))
@@ -135,6 +137,7 @@ def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
     assert all(f"figures/{name}.png" in text for name in names)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
     quick = ("-m", "hydra.sweep.dir=sweep", "debug=quick", "logger=none", "experiment=rate", "optimizer.lr=1e-2,1e-3,1e-4")
     assert run_script("train.py", tmp_path, *quick, "data.train_size=128").returncode == 0
@@ -150,6 +153,7 @@ def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
     assert "<td>epochs</td><td>20</td>" in (tmp_path / "sweep" / "report.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_command_of_the_report_runs_the_same_again(sweep: Path, tmp_path: Path) -> None:
     commands = [line.strip() for line in (sweep / "report.md").read_text().splitlines() if "python src/train.py" in line]
     assert len(commands) == 6

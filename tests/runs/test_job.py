@@ -4,6 +4,7 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
 from conftest import JOB, Run, kill, record_of, start, wait_for
 
 from wavecoder.runs.results import SCHEMA, write_results
@@ -25,6 +26,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path
         assert killed[part] == whole[part], part
 
 
+@pytest.mark.slow
 def test_a_changed_configuration_is_never_mixed_with_the_old(run_train: Run, tmp_path: Path) -> None:
     for epochs in (2, 3):
         done = run_train(*JOB, f"trainer.max_epochs={epochs}", "hydra.run.dir=run")
@@ -43,6 +45,7 @@ def test_a_complete_run_is_not_repeated(run_train: Run, tmp_path: Path) -> None:
     assert (tmp_path / "run" / "results.json").stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_run_killed_after_its_last_step_is_measured_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
     arguments = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir=run")
     assert run_train(*arguments).returncode == 0
@@ -55,6 +58,7 @@ def test_a_run_killed_after_its_last_step_is_measured_to_the_same_numbers(run_tr
     assert again["timing"]["resumed_at_step"] == again["timing"]["steps"] == whole["timing"]["steps"] == 10
 
 
+@pytest.mark.slow
 def test_the_record_of_an_earlier_version_is_replaced(run_train: Run, tmp_path: Path) -> None:
     arguments = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "hydra.run.dir=run")
     (tmp_path / "run").mkdir()
@@ -65,6 +69,7 @@ def test_the_record_of_an_earlier_version_is_replaced(run_train: Run, tmp_path: 
     assert record_of(tmp_path / "run")["schema"] == SCHEMA
 
 
+@pytest.mark.slow
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
     process = start(tmp_path, *JOB, "trainer=ddp_cpu", "trainer.max_epochs=500", "hydra.run.dir=run")
     wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)

@@ -54,6 +54,7 @@ def test_only_the_failed_job_is_tried_again(run_train: Run, tmp_path: Path) -> N
     assert statuses == ["completed", "failed"]
 
 
+@pytest.mark.slow
 def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
     done = run_train("-m", "sweep=seeds", *JOB, "trainer.max_epochs=1", "seed=0,2", "activation=tanh,relu")
     assert (done.returncode, done.stderr) == (0, "")
@@ -131,6 +132,7 @@ def test_a_cluster_that_does_not_answer_is_one_line(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["slurm.conf"]
 
 
+@pytest.mark.slow
 def test_what_others_left_in_a_sweep_is_not_the_commands_failure(run_train: Run, tmp_path: Path) -> None:
     short = (*JOB, "trainer.max_epochs=1", "~callbacks.figures", "sweep=mine", "latent=1")
     assert run_train("-m", *short, "optimizer.betas=[0.9,9]").returncode == 1

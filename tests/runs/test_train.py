@@ -102,6 +102,7 @@ def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_pat
     assert first["config_fingerprint"] == second["config_fingerprint"]
 
 
+@pytest.mark.slow
 def test_nothing_is_better_than_bayes(run_train: Run, tmp_path: Path) -> None:
     """On signals of the kind it knows, no network is below the posterior mean by more than the sample allows."""
     done = run_train("experiment=denoising", "data.train_size=6400", "trainer.max_epochs=3", "num_seeds=2", "data.val_size=2000")
@@ -113,6 +114,7 @@ def test_nothing_is_better_than_bayes(run_train: Run, tmp_path: Path) -> None:
         assert min(*others, *record["metrics"][f"val/mse_noise_{level}"]["per_seed"]) > floor
 
 
+@pytest.mark.slow
 def test_references_from_the_population(run_train: Run, tmp_path: Path) -> None:
     for basis in ("fitted", "population"):
         arguments = ("debug=quick", "logger=none", "data.val_size=2000", f"basis={basis}", f"hydra.run.dir={basis}")
@@ -202,6 +204,7 @@ def test_single_keys_and_all_choices_at_once(run_train: Run, tmp_path: Path) -> 
     assert checkpoint["optimizer_states"][0]["param_groups"][0]["lr"] == pytest.approx(0, abs=1e-8)  # the end of the cosine
 
 
+@pytest.mark.slow
 def test_no_references_no_logger_no_noise(run_train: Run, tmp_path: Path) -> None:
     done = run_train("debug=quick", "logger=none", "noise=none", "~callbacks.references", "~callbacks.figures")
     assert (done.returncode, done.stderr) == (0, "")
