@@ -30,6 +30,9 @@ class DeepAutoencoder(nn.Module):
         bias: Whether layers have biases.
         latent_activation: Whether an activation follows the last layer of the encoder.
 
+    Raises:
+        ValueError: A width is below 1.
+
     Example:
         >>> network = DeepAutoencoder(signal_length=100, latent_dim=5)
         >>> network.encode(torch.zeros(3, 100)).shape
@@ -46,6 +49,8 @@ class DeepAutoencoder(nn.Module):
         latent_activation: bool = True,
     ) -> None:
         super().__init__()
+        if any(width < 1 for width in widths):
+            raise ValueError(f"widths must be at least 1 each, got {list(widths)}")
         sizes = [signal_length, *(width for width in widths if width > latent_dim), latent_dim]
         self.encoder = _fully_connected(sizes, activation, bias)
         self.decoder = _fully_connected(sizes[::-1], activation, bias)

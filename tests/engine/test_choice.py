@@ -103,7 +103,7 @@ CONDITIONS: dict[str, tuple[dict[str, Any], str]] = {
     "precision": ({"precision": "bf16-mixed"}, "the compiled engine computes in 32 bits, not in bf16-mixed"),
     "double precision": ({"precision": "64-true"}, "the compiled engine computes in 32 bits, not in 64-true"),
     "accumulation": ({"accumulate": 4}, "the compiled engine does not accumulate gradients"),
-    "torch.compile": ({"torch_compile": True}, "engine.torch_compile is for the PyTorch engine"),
+    "torch.compile": ({"torch_compile": True}, "engine.torch_compile=true is for the PyTorch engine"),
 }
 
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import data_module, engine_for, problem
+from conftest import Steps, data_module, engine_for, problem
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler, OneCycleLR
 
 from wavecoder.engine import bindings
-from wavecoder.engine.compiled import CompiledEngine
+from wavecoder.engine.compiled import CompiledEngine, unsupported_reason
 from wavecoder.engine.pytorch import PyTorchEngine
 from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
@@ -38,14 +38,14 @@ SCHEDULES: dict[str, Callable[[Optimizer], LRScheduler] | None] = {
 
 
 def train(
-    engine: Any, optimizer: str, schedule: str = "constant", noise: float = 0.0, chunk: int = 20
+    engine: Any, optimizer: str, schedule: str = "constant", noise: float = 0.0, chunk: int = 20, threads: int = 1
 ) -> tuple[Tensor, Tensor, Any]:
     """The losses of 80 steps of three members, their parameters afterwards, and the optimiser's state."""
     ensemble = Ensemble(partial(DeepAutoencoder, 100, 5, nn.Tanh), range(3))
     flat = flatten_parameters(ensemble)
     made = OPTIMIZERS[optimizer]([flat])
     make_schedule = SCHEDULES[schedule]
-    trained = engine(problem(ensemble), flat, made, None if make_schedule is None else make_schedule(made))
+    trained = engine(problem(ensemble, threads=threads), flat, made, None if make_schedule is None else make_schedule(made))
     source = data_module(3, noise=Noise(train_std=noise), train_size=16 * STEPS, steps_per_execution=chunk)
     losses = torch.cat([trained.execute(each) for each in source.train_dataloader()])
     return losses, flat.detach().clone(), made.state_dict()
@@ -75,15 +75,7 @@ def test_the_length_of_a_chunk_changes_nothing(noise: float) -> None:
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
-    before = torch.get_num_threads()
-    runs = []
-    try:
-        for threads in (1, 2, 5):
-            torch.set_num_threads(threads)
-            runs.append(train(CompiledEngine, "Adam"))
-    finally:
-        torch.set_num_threads(before)
-    for one, other in pairwise(runs):
+    for one, other in pairwise(train(CompiledEngine, "Adam", threads=threads) for threads in (1, 2, 5)):
         assert torch.equal(one[1], other[1])
 
 
@@ -121,3 +113,44 @@ def test_the_sine_is_exact_over_the_whole_range_of_angles() -> None:
     bad = torch.tensor([float("nan"), float("inf")])
     found.functions.sines(2, bad.data_ptr(), values.data_ptr())
     assert values[:2].isnan().all()
+
+
+def test_signals_that_do_not_fit_are_refused() -> None:
+    engine = engine_for(problem(Ensemble(partial(DeepAutoencoder, 100, 5, nn.Tanh), range(3))), "compiled")
+    wrong: list[Callable[[], Any]] = [
+        lambda: engine.execute(next(iter(data_module(2).train_dataloader()))),
+        lambda: engine.execute(next(iter(data_module(3, signal_length=50).train_dataloader()))),
+        lambda: engine.execute(Steps([(torch.zeros(3, 8, 90), torch.zeros(3, 8, 90))])),
+        lambda: engine.execute(Steps([(torch.zeros(3, 8, 100), torch.zeros(3, 7, 100))])),
+        lambda: engine.reconstruct(torch.zeros(4, 50)),
+    ]
+    for call in wrong:
+        with pytest.raises(ValueError, match="do not fit"):
+            call()
+
+
+def test_signals_in_double_precision_are_converted() -> None:
+    signals = [torch.randn(3, 8, 100, dtype=torch.float64) for _ in range(4)]
+    losses = []
+    for name in ("compiled", "pytorch"):
+        engine = engine_for(problem(Ensemble(partial(DeepAutoencoder, 100, 5, nn.Tanh), range(3))), name)
+        losses.append(engine.execute(Steps([(x, x) for x in signals])))
+    torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
+
+
+def spoilt(kind: str) -> nn.Module:
+    network = DeepAutoencoder(100, 5, nn.Tanh)
+    if kind == "activation at the end":
+        network.decoder.append(nn.Tanh())
+    elif kind == "parameter of its own":
+        network.extra = nn.Parameter(torch.zeros(3))
+    elif kind == "hook":
+        network.encoder[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+    else:
+        network.decoder[-1] = nn.Linear(50, 90)
+    return network
+
+
+@pytest.mark.parametrize("kind", ["activation at the end", "parameter of its own", "hook", "another size"])
+def test_altered_networks_are_declined(kind: str) -> None:
+    assert unsupported_reason(problem(Ensemble(partial(spoilt, kind), [0]))) is not None

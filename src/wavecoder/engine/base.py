@@ -58,6 +58,7 @@ class Problem:
         accumulate: Into how many parts a batch is split whose gradients are averaged.
         clip_value: Largest absolute value of a gradient's entry; None for no limit.
         clip_norm: Largest norm of a member's gradient; None for no limit.
+        threads: How many threads the compiled engine may use; PyTorch's operators use PyTorch's own number.
         torch_compile: Whether the PyTorch engine compiles its step with `torch.compile`.
     """
 
@@ -71,6 +72,7 @@ class Problem:
     accumulate: int = 1
     clip_value: float | None = None
     clip_norm: float | None = None
+    threads: int = 1
     torch_compile: bool = False
 
 

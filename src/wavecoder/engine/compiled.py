@@ -33,7 +33,7 @@ def unsupported_reason(problem: Problem) -> str | None:
     if problem.precision != "32-true":
         return f"the compiled engine computes in 32 bits, not in {problem.precision}"
     if problem.torch_compile:
-        return "engine.torch_compile is for the PyTorch engine"
+        return "engine.torch_compile=true is for the PyTorch engine"
     if problem.accumulate > 1:
         return "the compiled engine does not accumulate gradients"
     unknown = _unknown_layer(problem.ensemble.network) or _unknown_loss(problem.loss)
@@ -59,6 +59,15 @@ def _unknown_layer(network: nn.Module) -> str | None:
         if not is_linear and not (after_linear and _is_known_activation(layer)):
             return str(layer)
         after_linear = is_linear
+    sizes = [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
+    if not after_linear or any(a[1] != b[0] for a, b in zip(sizes, [*sizes[1:], sizes[0]], strict=True)):
+        return "layers in this order"
+    # beside the layers and their parameters there are the network, its encoder and its decoder
+    if len(list(network.modules())) + len(list(network.parameters())) != len(parts) + 3:
+        return "modules or parameters outside its layers"
+    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    if any(getattr(module, kind, None) for module in network.modules() for kind in hooks):
+        return "hooks"
     return None
 
 
@@ -117,11 +126,22 @@ class CompiledEngine(Engine):
         return plain and not (group["amsgrad"] or group["maximize"] or isinstance(group["lr"], Tensor))
 
     def _threads_and_work(self, batch: int) -> tuple[int, Tensor]:
-        threads = min(torch.get_num_threads(), len(self.flat))
+        threads = min(self.problem.threads, len(self.flat))
         needed = threads * self._functions.workspace(self._networks, batch)
         if len(self._work) < needed:
             self._work = torch.empty(needed)
         return threads, self._work
+
+    def _check(self, members: int, length: int, inputs: Tensor | None = None, targets: Tensor | None = None) -> None:
+        """Refuse signals that do not fit, before compiled.c reads beyond them.
+
+        Raises:
+            ValueError: They are of another number of members, another length, or two shapes.
+        """
+        same = inputs is None or targets is None or inputs.shape == targets.shape
+        if (members, length) != (len(self.flat), self._layers[0].inputs) or not same:
+            wanted = f"{len(self.flat)} members and signals of {self._layers[0].inputs} values"
+            raise ValueError(f"{members} members and signals of {length} values do not fit networks of {wanted}")
 
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         if not self._whole_chunks:
@@ -131,13 +151,15 @@ class CompiledEngine(Engine):
     def _parts(self, chunk: Chunk) -> Iterator[tuple[int, int, c.Signals, list[Tensor]]]:
         """Steps, batch size and signals of the parts of a chunk, and the tensors that hold the signals."""
         if isinstance(chunk.sinusoids, Sinusoids):  # rendered by compiled.c
-            tensors = [values.contiguous() for values in (*chunk.sinusoids.parameters, chunk.times)]
-            steps, _, batch = tensors[0].shape
+            tensors = [values.float().contiguous() for values in (*chunk.sinusoids.parameters, chunk.times)]
+            steps, members, batch = tensors[0].shape
+            self._check(members, len(chunk.times))
             yield steps, batch, c.Signals(*(values.data_ptr() for values in tensors), None, None), tensors
             return
         for inputs, targets in chunk.blocks():
-            columns = [inputs.mT.contiguous()]
-            columns.append(columns[0] if targets is inputs else targets.mT.contiguous())
+            self._check(inputs.shape[1], inputs.shape[3], inputs, targets)
+            columns = [inputs.float().mT.contiguous()]
+            columns.append(columns[0] if targets is inputs else targets.float().mT.contiguous())
             yield len(inputs), inputs.shape[2], c.Signals(None, None, None, None, *(each.data_ptr() for each in columns)), columns
 
     def _train(self, steps: int, batch: int, signals: c.Signals, tensors: list[Tensor]) -> Float[Tensor, "step member"]:
@@ -184,8 +206,7 @@ class CompiledEngine(Engine):
 
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         members, batch, length = inputs.shape
-        if (members, length) != (len(self.flat), self._layers[0].inputs) or targets.shape != inputs.shape:
-            raise ValueError(f"inputs {list(inputs.shape)} and targets {list(targets.shape)} do not fit the networks")
+        self._check(members, length, inputs, targets)
         columns = [values.float().mT.contiguous() for values in (inputs, targets)]  # sinusoids are rendered so
         losses = torch.empty(members)
         threads, work = self._threads_and_work(batch)
@@ -195,6 +216,7 @@ class CompiledEngine(Engine):
 
     def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
         """Every member's reconstruction of the same signals."""
+        self._check(len(self.flat), signals.shape[1])
         columns = []
         for part in signals.split(_BATCH):
             column, batch = part.float().mT.contiguous(), len(part)

@@ -175,7 +175,7 @@ def _own_command_line() -> Iterator[None]:
         yield
     finally:
         sys.argv, main.__spec__ = command, specification
-        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        for name in ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "OMP_NUM_THREADS"):
             if name not in environment:
                 os.environ.pop(name, None)
         import torch.distributed  # imported by the work long ago

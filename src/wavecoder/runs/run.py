@@ -55,7 +55,7 @@ def prepare(config: DictConfig) -> Run:
     """
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
-    _set_threads(settings)
+    torch.set_num_threads(_torch_threads(settings))
     noise = Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies)
     datamodule = SignalDataModule(
         build.make_source(settings),
@@ -112,6 +112,7 @@ def _problem(settings: Settings, ensemble: Ensemble, loss: Any, trainer: L.Train
         accumulate=settings.accumulate,
         clip_value=clip if by_value else None,
         clip_norm=None if by_value else clip,
+        threads=_engine_threads(settings),
         torch_compile=settings.engine.torch_compile,
     )
 
@@ -222,12 +223,20 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
 
 
-def _set_threads(settings: Settings) -> None:
-    """Use as many threads as there is independent work for: more would wait for one another at every operator."""
-    if settings.threads is not None:
-        torch.set_num_threads(settings.threads)
-    elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(min(settings.num_seeds, _cores()))
+def _wanted_threads(settings: Settings) -> int | None:
+    """The number of threads that the user has set; None if there is none."""
+    given = os.environ.get("OMP_NUM_THREADS", "")
+    return settings.threads or (int(given) if given.isdigit() and int(given) else None)
+
+
+def _torch_threads(settings: Settings) -> int:
+    """One thread for PyTorch's operators, unless told otherwise: several would wait for one another at every operator."""
+    return _wanted_threads(settings) or 1
+
+
+def _engine_threads(settings: Settings) -> int:
+    """As many threads for the compiled engine as there is independent work for: they meet once a chunk."""
+    return min(settings.num_seeds, _wanted_threads(settings) or _cores())
 
 
 def _silence_libraries() -> None:
