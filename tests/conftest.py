@@ -197,6 +197,12 @@ def made_up_record(val: list[float]) -> dict[str, Any]:
     }
 
 
+OWN_NETWORKS = {"PYTHONPATH": str(ROOT / "tests")}
+"""The environment in which commands find the networks of own_networks.py."""
+
+FAILS = "model._target_=own_networks.FailsWhenTrained"
+"""A choice with which a run fails in its first step, where it finds `OWN_NETWORKS`."""
+
 JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "num_seeds=2")
 """A run of six epochs of ten steps, in a second or two."""
 

@@ -6,16 +6,16 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from wavecoder.networks import DeepAutoencoder
+
 Loss = Callable[[Tensor, Tensor], Tensor]
 
 
-class ResidualAutoencoder(nn.Module):
-    """Fully connected, with layer normalisation and skip connections."""
+class EncoderDecoder(nn.Module):
+    """What the networks here have in common."""
 
-    def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.GELU) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(ResidualBlock(signal_length, activation), nn.Linear(signal_length, latent_dim))
-        self.decoder = nn.Sequential(nn.Linear(latent_dim, signal_length), ResidualBlock(signal_length, activation))
+    encoder: nn.Module
+    decoder: nn.Module
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
@@ -27,6 +27,32 @@ class ResidualAutoencoder(nn.Module):
         return self.decode(self.encode(x))
 
 
+class Plain(EncoderDecoder):
+    """A linear autoencoder, for other networks to differ from."""
+
+    def __init__(self, signal_length: int = 20, latent_dim: int = 2) -> None:
+        super().__init__()
+        self.encoder = nn.Linear(signal_length, latent_dim)
+        self.decoder = nn.Linear(latent_dim, signal_length)
+
+
+class Normalised(Plain):
+    """Has batch normalisation, which keeps running statistics unless told otherwise."""
+
+    def __init__(self, running: bool = True) -> None:
+        super().__init__(100, 5)
+        self.encoder = nn.Sequential(nn.Linear(100, 20), nn.BatchNorm1d(20, track_running_stats=running), nn.Linear(20, 5))
+
+
+class ResidualAutoencoder(EncoderDecoder):
+    """Fully connected, with layer normalisation and skip connections."""
+
+    def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.GELU) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(ResidualBlock(signal_length, activation), nn.Linear(signal_length, latent_dim))
+        self.decoder = nn.Sequential(nn.Linear(latent_dim, signal_length), ResidualBlock(signal_length, activation))
+
+
 class ResidualBlock(nn.Module):
     def __init__(self, size: int, activation: Callable[[], nn.Module]) -> None:
         super().__init__()
@@ -36,7 +62,7 @@ class ResidualBlock(nn.Module):
         return x + self.inner(x)
 
 
-class ConvolutionalAutoencoder(nn.Module):
+class ConvolutionalAutoencoder(EncoderDecoder):
     """Two strided convolutions and a linear layer, and the reverse. `scale`, a buffer, stands for constants of a network."""
 
     scale: Tensor
@@ -71,11 +97,8 @@ class ConvolutionalAutoencoder(nn.Module):
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)[:, : self.signal_length] / self.scale
 
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
 
-
-class VariationalAutoencoder(nn.Module):
+class VariationalAutoencoder(EncoderDecoder):
     """Kingma & Welling (2014): draws noise while it is trained, and says itself what its loss is."""
 
     def __init__(self, signal_length: int, latent_dim: int, activation: Callable[[], nn.Module] = nn.Tanh) -> None:
@@ -86,14 +109,17 @@ class VariationalAutoencoder(nn.Module):
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x).chunk(2, dim=-1)[0]
 
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
-
     def training_loss(self, inputs: Tensor, targets: Tensor, loss: Loss) -> Tensor:
         mean, log_variance = self.encoder(inputs).chunk(2, dim=-1)
         z = mean + torch.randn_like(mean) * (log_variance / 2).exp()
         divergence = (mean.square() + log_variance.exp() - 1 - log_variance).sum(-1).mean() / 2
         return loss(self.decode(z), targets) + 1e-3 * divergence
+
+
+class FailsWhenTrained(DeepAutoencoder):
+    """Raises an error for batches of more signals than a check of the network has."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if len(x) > 2:
+            raise RuntimeError("out of order")
+        return super().forward(x)

@@ -1,17 +1,15 @@
 """Ensembles against the single networks that they are made of."""
 
-import inspect
 from collections.abc import Callable
 from functools import partial
 
 import pytest
 import torch
-from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder, VariationalAutoencoder
+from own_networks import ConvolutionalAutoencoder, Normalised, Plain, ResidualAutoencoder, VariationalAutoencoder
 from torch import Tensor, nn
 
 from wavecoder.ensemble import (
     Ensemble,
-    check_network,
     flatten_gradients,
     flatten_parameters,
     loss_of,
@@ -36,9 +34,11 @@ def single(make_network: MakeNetwork, seed: int) -> nn.Module:
     return make_network()
 
 
-class Shared(nn.Module):
-    """A network whose decoder has the matrix of its encoder, transposed by its own module, and a constant."""
+class Shared(Plain):
+    """A network whose decoder has the matrix of its encoder, and a constant."""
 
+    encoder: nn.Linear
+    decoder: nn.Linear
     constant: Tensor
 
     def __init__(self) -> None:
@@ -48,14 +48,8 @@ class Shared(nn.Module):
         self.decoder.weight = self.encoder.weight
         self.register_buffer("constant", torch.randn(()))
 
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z) + self.constant
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
 
 
 class SharedBuffer(Shared):
@@ -67,24 +61,6 @@ class SharedBuffer(Shared):
 
     def decode(self, z: Tensor) -> Tensor:
         return super().decode(z) * self.decoder.constant
-
-
-class Normalised(nn.Module):
-    """A network with batch normalisation, which keeps running statistics unless told otherwise."""
-
-    def __init__(self, running: bool = True) -> None:
-        super().__init__()
-        self.encoder = nn.Sequential(nn.Linear(100, 20), nn.BatchNorm1d(20, track_running_stats=running), nn.Linear(20, 5))
-        self.decoder = nn.Linear(5, 100)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
 
 
 def frozen_decoder() -> DeepAutoencoder:
@@ -207,7 +183,7 @@ def test_dropout_differs_between_members_and_is_repeatable() -> None:
 
 
 def test_running_statistics_are_for_one_member() -> None:
-    with pytest.raises(ValueError, match=r"^encoder\.1 keeps running statistics, .*num_seeds=1 can$"):
+    with pytest.raises(ValueError, match=r"^encoder\.1 keeps running statistics"):
         Ensemble(Normalised, SEEDS)
     ensemble = Ensemble(Normalised, [0])
     before = {name: values.clone() for name, values in ensemble.named_buffers()}
@@ -287,129 +263,3 @@ def test_a_network_may_say_itself_what_it_is_trained_on() -> None:
     loss = loss_of(own, nn.L1Loss(), x, y)
     torch.manual_seed(1)
     assert torch.equal(loss, own.training_loss(x, y, nn.L1Loss()))  # type: ignore[operator]
-
-
-# --- what is refused --------------------------------------------------------------------------------------------------------
-
-
-class Plain(nn.Module):
-    """A linear autoencoder of signals of 20 values, for the tests to spoil."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.encoder, self.decoder = nn.Linear(20, 2), nn.Linear(2, 20)
-
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.decode(self.encode(x))
-
-
-class WrongOutput(Plain):
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z)[:, :19]
-
-
-class WrongLatent(Plain):
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x)[:, :1]
-
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(torch.cat([z, z], dim=1))
-
-
-class WrongForward(Plain):
-    def forward(self, x: Tensor) -> Tensor:
-        return self.encode(x)
-
-
-class NoEncode(nn.Linear):
-    def __init__(self) -> None:
-        super().__init__(20, 20)
-
-
-class NoDecode(NoEncode):
-    def encode(self, x: Tensor) -> Tensor:
-        return self(x)
-
-
-class NothingToTrain(Plain):
-    def __init__(self) -> None:
-        super().__init__()
-        self.requires_grad_(False)
-
-
-class LooksAtValues(Plain):
-    def encode(self, x: Tensor) -> Tensor:
-        return self.encoder(x if x.mean() > 0 else -x)
-
-
-class AddsTensorOfItsOwn(Plain):
-    def decode(self, z: Tensor) -> Tensor:
-        return self.decoder(z) + torch.arange(20)
-
-
-@pytest.mark.parametrize("num_members", [1, 3])
-@pytest.mark.parametrize(
-    ("network", "message"),
-    [
-        (WrongOutput, r"WrongOutput\.decode gives shape \[2, 19\] for two signals; it must give \[2, 20\]"),
-        (WrongLatent, r"WrongLatent\.encode gives shape \[2, 1\] for two signals; it must give \[2, 2\]"),
-        (WrongForward, r"WrongForward\.forward gives shape \[2, 2\] for two signals; it must give \[2, 20\]"),
-        (NoEncode, "NoEncode has no method encode"),
-        (NoDecode, "NoDecode has no method decode"),
-        (NothingToTrain, "NothingToTrain has no parameters to train"),
-    ],
-)
-def test_networks_that_cannot_be_trained_are_refused(
-    network: MakeNetwork, message: str, num_members: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Ensemble, "forward", inspect.unwrap(Ensemble.forward))  # here its annotations are checked too
-    with pytest.raises(ValueError, match=f"^{message}$"):
-        check_network(network, nn.MSELoss(), 20, 2, num_members)
-
-
-@pytest.mark.parametrize("num_members", [1, 3])
-def test_a_loss_of_another_shape_is_refused(num_members: int) -> None:
-    with pytest.raises(ValueError, match=r"the loss gives shape \[2, 20\] for a batch; it must give one number"):
-        check_network(Plain, nn.MSELoss(reduction="none"), 20, 2, num_members)
-
-
-def test_unknown_arguments_are_refused() -> None:
-    with pytest.raises(TypeError, match="unexpected keyword argument 'depth'"):
-        check_network(partial(DeepAutoencoder, 20, 2, depth=3), nn.MSELoss(), 20, 2)
-
-
-@pytest.mark.parametrize("num_members", [1, 3])
-@pytest.mark.parametrize("name", NETWORKS)
-def test_networks_that_can_be_trained_pass(name: str, num_members: int) -> None:
-    before = torch.get_rng_state()
-    check_network(NETWORKS[name], nn.MSELoss(), 100, 5, num_members)
-    assert torch.equal(torch.get_rng_state(), before)
-
-
-@pytest.mark.parametrize(
-    ("network", "num_members"), [(AddsTensorOfItsOwn, 1), (AddsTensorOfItsOwn, 3), (LooksAtValues, 1)], ids=str
-)
-def test_networks_that_need_values_are_tried_on_the_cpu(network: MakeNetwork, num_members: int) -> None:
-    check_network(network, nn.MSELoss(), 20, 2, num_members)
-
-
-def test_a_network_that_looks_at_values_cannot_have_several_members() -> None:
-    with pytest.raises(RuntimeError, match="data-dependent control flow"):
-        check_network(LooksAtValues, nn.MSELoss(), 20, 2, num_members=2)
-
-
-def test_running_statistics_are_refused_for_several_members() -> None:
-    check_network(Normalised, nn.MSELoss(), 100, 5)
-    with pytest.raises(ValueError, match="keeps running statistics"):
-        check_network(Normalised, nn.MSELoss(), 100, 5, num_members=2)
-
-
-def test_nothing_large_is_made_to_check_a_network() -> None:
-    """A network of four thousand million parameters, 16 GB, fits no test machine but the meta device."""
-    check_network(partial(DeepAutoencoder, 100, 5, widths=(20_000_000,)), nn.MSELoss(), 100, 5)

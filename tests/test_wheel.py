@@ -107,5 +107,5 @@ def test_mistakes_are_answered_in_one_line(installed: Path, tmp_path: Path) -> N
     assert done.stderr.startswith("error: activation=swish: no such option; there are elu, gelu, identity")
     missing = run_command(tmp_path, str(installed / "wavecoder"), "train", "-m", "hydra/launcher=joblib", "latent=1,5")
     assert (missing.returncode, missing.stdout) == (2, "")
-    assert missing.stderr.startswith("error: hydra/launcher=joblib: is not installed; pip install ")
+    assert missing.stderr.startswith("error: hydra/launcher=joblib: needs wavecoder's extra joblib; ")
     assert list(tmp_path.iterdir()) == []

@@ -5,6 +5,7 @@ the network itself.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import torch
@@ -52,7 +53,7 @@ class Ensemble(nn.Module):
         if self.num_members > 1:
             for name, module in self.network.named_modules():
                 if getattr(module, "track_running_stats", False):
-                    raise ValueError(f"{name} keeps running statistics, which several seeds at once cannot do; num_seeds=1 can")
+                    raise ValueError(f"{name} keeps running statistics, which an ensemble of several members cannot")
             _stack(self.network, *stack_module_state(members))
 
     def forward(self, x: Signals) -> Float[Tensor, "member batch time"]:
@@ -193,14 +194,27 @@ def check_network(
             return
         except (NotImplementedError, RuntimeError):
             pass
-    _try_network(*arguments, "cpu")
+    try:
+        _try_network(*arguments, "cpu")
+    except Exception as error:
+        if num_members > 1:
+            check_network(make_network, loss, signal_length, latent_dim)  # what one member cannot do either is said as such
+            raise ValueError(f"works with num_seeds=1 only: {error}") from error
+        raise
+
+
+def _tensor_from(method: str, network: nn.Module, values: Tensor) -> Tensor:
+    result = getattr(network, method)(values)
+    if not isinstance(result, Tensor):
+        raise ValueError(f"{type(network).__name__}.{method} gives a {type(result).__name__}; it must give a tensor")
+    return result
 
 
 def _try_network(
     make_network: Callable[[], nn.Module], loss: Loss, signal_length: int, latent_dim: int, num_members: int, device: str
 ) -> None:
     seeds = range(min(num_members, 2))
-    with torch.device(device), torch.no_grad():
+    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):  # some networks draw random numbers
         ensemble = Ensemble(make_network, seeds)
         network = ensemble.network
         if missing := [method for method in ("encode", "decode") if not hasattr(network, method)]:
@@ -208,8 +222,12 @@ def _try_network(
         if not trained_parameters(ensemble):
             raise ValueError(f"{type(network).__name__} has no parameters to train")
         signals = torch.zeros(len(seeds), 2, signal_length)
-        latents = ensemble.encode(signals)
-        given = {"encode": latents, "decode": ensemble.decode(latents), "forward": ensemble(signals)}
+        latents = ensemble.apply_to_members(partial(_tensor_from, "encode"), signals)
+        given = {
+            "encode": latents,
+            "decode": ensemble.apply_to_members(partial(_tensor_from, "decode"), latents),
+            "forward": ensemble.apply_to_members(partial(_tensor_from, "forward"), signals),
+        }
         for method, values in given.items():
             wanted = [2, latent_dim if method == "encode" else signal_length]
             if (got := list(values.shape[1:])) != wanted:

@@ -10,7 +10,7 @@ from conftest import Steps, engine_for, problem
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from wavecoder.engine.base import Chunk, updates_elementwise
+from wavecoder.engine.base import Chunk, is_elementwise
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 
@@ -135,14 +135,37 @@ def test_an_optimizer_may_evaluate_the_loss_several_times(engine: str) -> None:
     ],
 )
 def test_optimizers_that_keep_members_apart_are_known_by_what_they_do(optimizer: MakeOptimizer) -> None:
-    assert updates_elementwise(optimizer)
+    assert is_elementwise(optimizer, num_members=2)
 
 
-@pytest.mark.parametrize("optimizer", [torch.optim.LBFGS, torch.optim.Adafactor, torch.optim.Muon])
+class ClippedSGD(torch.optim.SGD):
+    """Clips a gradient whose norm is above 1000, as one would only notice with large gradients."""
+
+    def step(self, closure: Any = None) -> Any:
+        loss = closure()
+        torch.nn.utils.clip_grad_norm_(self.param_groups[0]["params"], 1000.0)
+        super().step()
+        return loss
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        *(torch.optim.LBFGS, torch.optim.Adafactor, torch.optim.Muon, ClippedSGD),
+        partial(torch.optim.LBFGS, lr=1, line_search_fn="strong_wolfe"),
+    ],
+)
 def test_optimizers_that_would_tie_members_together_are_known_by_what_they_do(optimizer: MakeOptimizer) -> None:
-    assert not updates_elementwise(optimizer)
+    assert not is_elementwise(optimizer, num_members=1)
+    with pytest.raises(ValueError, match="would tie seeds together"):
+        is_elementwise(optimizer, num_members=2)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_an_optimizer_that_diverges_may_still_be_elementwise() -> None:
+    assert is_elementwise(partial(torch.optim.SGD, lr=1e38), num_members=2)
 
 
 def test_what_an_optimizer_says_of_its_arguments_is_heard() -> None:
     with pytest.raises(ValueError, match="Invalid learning rate: -1"):
-        updates_elementwise(partial(torch.optim.Adam, lr=-1))
+        is_elementwise(partial(torch.optim.Adam, lr=-1), num_members=1)

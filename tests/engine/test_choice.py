@@ -177,3 +177,8 @@ def test_the_name_tells_which_library_is_used(monkeypatch: pytest.MonkeyPatch) -
 
 def test_the_pytorch_engine_can_be_asked_for() -> None:
     assert choose(problem(Ensemble(deep, range(2))), "pytorch") == (PyTorchEngine, "PyTorch", "engine=pytorch")
+
+
+def test_an_unknown_engine_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^fastest: no such engine; there are auto, compiled, pytorch$"):
+        choose(problem(Ensemble(deep, [0])), "fastest")

@@ -151,6 +151,14 @@ def spoilt(kind: str) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("kind", ["activation at the end", "parameter of its own", "hook", "another size"])
-def test_altered_networks_are_declined(kind: str) -> None:
-    assert unsupported_reason(problem(Ensemble(partial(spoilt, kind), [0]))) is not None
+@pytest.mark.parametrize(
+    ("kind", "unknown"),
+    {
+        "activation at the end": "layers in this order",
+        "parameter of its own": "modules or parameters outside its layers",
+        "hook": "hooks",
+        "another size": "layers in this order",
+    }.items(),
+)
+def test_altered_networks_are_declined(kind: str, unknown: str) -> None:
+    assert unsupported_reason(problem(Ensemble(partial(spoilt, kind), [0]))) == f"the compiled engine does not know {unknown}"

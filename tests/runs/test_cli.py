@@ -32,7 +32,7 @@ BAD_INPUT = {
     "trainer=gpu": "error: trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works",
     "latent=1,5": "error: latent=1,5: several values are a sweep, which needs -m; a list is written key=[a,b]",
     "latent": "error: latent: not of the form key=value (Error parsing override 'latent')",
-    "optimizer.betas=[0.9,9]": "error: optimizer or scheduler: Invalid beta parameter at index 1: 9",
+    "optimizer.betas=[0.9,9]": "error: optimizer: Invalid beta parameter at index 1: 9",
     "trainer=ddp_cpu data.batch_size=63": "error: data.batch_size=63: must be a multiple of the 2 processes that share "
     "each batch",
     "+trainer.reload_dataloaders_every_n_epochs=-1": "error: trainer: `reload_dataloaders_every_n_epochs` should be an int >= 0, "
@@ -76,7 +76,7 @@ def test_bad_input_removes_nothing_that_was_there(run_train: Run, tmp_path: Path
     (tmp_path / "kept" / "inner").mkdir(parents=True)
     (tmp_path / "kept" / "train.log").write_text("of an earlier run")
     for folder in ("kept", "kept/inner", "kept/new/er"):
-        done = run_train("optimizer.betas=[0.9,9]", f"hydra.run.dir={folder}")
+        done = run_train("trainer.strategy=nope", f"hydra.run.dir={folder}")  # which only Lightning knows
         assert done.returncode == 2
     assert "of an earlier run" in (tmp_path / "kept" / "train.log").read_text()
     assert (tmp_path / "kept" / "inner").is_dir()

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Run, data_module, only_run, record_of
+from conftest import FAILS, OWN_NETWORKS, Run, data_module, only_run, record_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
@@ -155,11 +155,12 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
 
 
 def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path: Path) -> None:
-    done = run_train("-m", "optimizer.betas=[0.9,9],[0.9,0.99]", "debug=quick", "data.train_size=128")
+    choices = f"{FAILS},wavecoder.networks.DeepAutoencoder"
+    done = run_train("-m", choices, "debug=quick", "data.train_size=128", environment=OWN_NETWORKS)
     assert done.returncode == 1
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
-    (failed,) = (path.name for path in sweep.iterdir() if "betas=0.9,9-" in path.name)
-    error = "optimizer or scheduler: Invalid beta parameter at index 1: 9"
+    (failed,) = (path.name for path in sweep.iterdir() if "FailsWhenTrained" in path.name)
+    error = "RuntimeError: out of order"
     named = done.stdout.index(f"job {failed} failed: {error}")
     assert named < done.stdout.index("epoch 1/2"), "it is named only after the other job"
     record = record_of(sweep / failed)
@@ -167,7 +168,7 @@ def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path:
     assert "Traceback" in (sweep / failed / "traceback.txt").read_text()
     with (sweep / "summary.csv").open() as file:
         assert [(row["status"], row["error"]) for row in csv.DictReader(file)] == [("completed", ""), ("failed", error)]
-    assert "failed: optimizer or" in done.stdout[done.stdout.index("Sweep of 2 jobs") :]
+    assert "failed: RuntimeError" in done.stdout[done.stdout.index("Sweep of 2 jobs") :]
 
 
 def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path) -> None:

@@ -101,9 +101,11 @@ def test_signals_without_a_prior_train_and_have_no_bayes_denoiser(tmp_path: Path
     rows = torch.randn(128, 4, generator=generator) @ torch.randn(4, 24, generator=generator)
     source = SignalDataModule(RowSource(rows), Noise(eval_std=(0.1,)), 8, num_seeds=2)
     module = autoencoder_module(lambda: DeepAutoencoder(24, 1), num_seeds=2)
-    callbacks = [ReferenceErrors(1, "population"), ReconstructionFigures()]  # whose moments are not known either
+    callbacks = [ReferenceErrors(1, "fitted"), ReconstructionFigures()]
     outcome = fit(quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3), module, source)
     assert set(outcome.references) == {"svd", "pca", "wiener"}
+    with pytest.raises(ValueError, match=r"^basis=population needs signals whose distribution is known"):
+        fit(quiet_trainer(tmp_path, callbacks=[ReferenceErrors(1, "population")]), module, source)
     validation = rows[96:]
     second = (rows[:96].double().T @ rows[:96].double()) / 96
     basis = torch.linalg.eigh(second).eigenvectors[:, -1:].float()

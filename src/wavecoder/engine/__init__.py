@@ -36,7 +36,7 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
         wanted: compiled, pytorch, or auto for the compiled engine wherever it applies.
 
     Raises:
-        ValueError: The compiled engine is wanted and does not apply.
+        ValueError: The compiled engine is wanted and does not apply, or there is no engine of that name.
 
     Example:
         >>> import torch
@@ -46,6 +46,8 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
         >>> choose(Problem(ensemble, torch.nn.MSELoss(), torch.device("cpu"))).reason
         'the compiled engine does not know SiLU()'
     """
+    if wanted not in (names := ("auto", "compiled", "pytorch")):
+        raise ValueError(f"{wanted}: no such engine; there are {', '.join(names)}")
     if wanted == "pytorch":
         return Choice(PyTorchEngine, "PyTorch", "engine=pytorch")
     reason = unsupported_reason(problem)

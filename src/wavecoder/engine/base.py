@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -144,20 +145,22 @@ class Engine(ABC):
         """
 
 
-def updates_elementwise(make_optimizer: Callable[..., Optimizer]) -> bool:
+def is_elementwise(make_optimizer: Callable[..., Optimizer], num_members: int) -> bool:
     """Whether an optimiser updates every parameter by its own gradient alone, as Adam, SGD and their kin do.
 
     Only such optimisers keep the members of an ensemble independent of one another. Found by trying: the gradients of all
-    parameters but one are changed, and that one must go where it went before.
+    parameters but one are changed, by small and by large factors, and that one must take the same steps as before.
 
     Args:
         make_optimizer: Makes the optimiser from a list of parameters.
+        num_members: Number of members that it shall train.
 
     Raises:
+        ValueError: It does not, and there are several members.
         Exception: What the optimiser says of its arguments.
     """
 
-    def update(others: float) -> Tensor:
+    def path(others: float) -> list[float]:
         parameter = nn.Parameter(torch.linspace(-1, 1, 8).view(2, 4))
         weights = torch.full_like(parameter, others)
         weights[0, 0] = 0.1
@@ -167,10 +170,15 @@ def updates_elementwise(make_optimizer: Callable[..., Optimizer]) -> bool:
             parameter.grad = weights * values
             return (weights * values.square()).sum() / 2
 
-        optimizer = make_optimizer([parameter])
+        optimizer, values = make_optimizer([parameter]), []
         for _ in range(3):
             closure()
             optimizer.step(closure)
-        return parameter[0, 0].detach()
+            values.append(parameter[0, 0].item())
+        return values
 
-    return torch.equal(update(0.2), update(50.0))
+    first = path(0.2)
+    independent = all(np.array_equal(first, path(others), equal_nan=True) for others in (0.0, 1e-4, 50.0, 1e6))
+    if num_members > 1 and not independent:
+        raise ValueError("the optimiser does not work element by element, so it would tie seeds together; num_seeds=1 can use it")
+    return independent

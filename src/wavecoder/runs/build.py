@@ -13,7 +13,9 @@ from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from wavecoder.ensemble import check_network
+from wavecoder.engine import Problem, choose
+from wavecoder.engine.base import is_elementwise
+from wavecoder.ensemble import Ensemble, check_network
 from wavecoder.runs.resolvers import option_name, overridden_keys
 from wavecoder.runs.settings import RENAMED, SettingError, Settings
 from wavecoder.signals import SinusoidSource
@@ -74,15 +76,45 @@ def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
     return NetworkChoice(partial(network_class, **arguments, **_arguments(config, "model")), model, activation, label)
 
 
-def check_network_choice(config: DictConfig, settings: Settings) -> None:
-    """Refuse a network that cannot be trained, before anything is written or anything large is made.
+def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    """Refuse what cannot be trained, before anything is written or anything large is made.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        settings: The checked settings.
+        here: Whether it will be trained on this machine, so that what there is here matters.
 
     Raises:
-        SettingError: It cannot be made, lacks a method, gives tensors of another shape, or cannot run for several seeds.
+        SettingError: The network, the loss, the optimiser, its schedule or the engine cannot be made, or do not fit each other.
     """
-    choice = choose_network(config, settings)
+    choice, loss = choose_network(config, settings), make_loss(config)
     with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
-        check_network(choice.make, make_loss(config), settings.data.signal_length, settings.latent.dim, settings.num_seeds)
+        check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
+    make_optimizer, make_scheduler = make_optimization(config, settings)
+    with as_setting_error("optimizer"):
+        is_elementwise(make_optimizer, settings.num_seeds)
+    with as_setting_error("scheduler"):
+        if make_scheduler is not None:
+            make_scheduler(make_optimizer([nn.Parameter(torch.zeros(2, 2))]))
+    if here:
+        _check_engine(choice, loss, settings)
+
+
+def _check_engine(choice: NetworkChoice, loss: Any, settings: Settings) -> None:
+    accelerator = settings.trainer.get("accelerator", "auto")
+    gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
+    with torch.device("meta"), as_setting_error(f"model={choice.model}"):
+        ensemble = Ensemble(choice.make, range(min(settings.num_seeds, 2)))
+    problem = Problem(
+        ensemble,
+        loss,
+        torch.device("cuda" if gpu else "cpu"),
+        precision=str(settings.trainer.get("precision", "32-true")),
+        accumulate=settings.accumulate,
+        torch_compile=settings.engine.torch_compile,
+    )
+    with as_setting_error(f"engine.name={settings.engine.name}"):
+        choose(problem, settings.engine.name)
 
 
 def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
@@ -103,12 +135,12 @@ def make_source(settings: Settings) -> SinusoidSource:
     )
 
 
-def make_optimization(config: DictConfig, steps: int) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
+def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[..., Any], Callable[..., Any] | None]:
     """What makes the optimiser from parameters, and the schedule from the optimiser; None for a constant learning rate.
 
     Args:
         config: The composed configuration with its `hydra` node.
-        steps: The optimiser steps of the run, which a schedule's `???` stands for.
+        settings: The checked settings; a schedule's `???` stands for the optimiser steps of the run.
 
     Raises:
         SettingError: A class cannot be found.
@@ -119,7 +151,7 @@ def make_optimization(config: DictConfig, steps: int) -> tuple[Callable[..., Any
     make_optimizer = partial(optimizer_class, **arguments)
     if not config.scheduler.get("_target_"):
         return make_optimizer, None
-    length = {str(key): steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
+    length = {str(key): settings.steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
     return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
 
 

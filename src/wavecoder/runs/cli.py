@@ -137,7 +137,8 @@ def explain(error: Exception) -> str:
 
 def not_installed(choice: str) -> str:
     """One line for a launcher or a sweeper whose package is missing; the optional dependencies have the options' names."""
-    return f"{choice}: is not installed; pip install -c constraints.txt '.[{choice.partition('=')[2]}]'"
+    extra = choice.partition("=")[2]
+    return f"{choice}: needs wavecoder's extra {extra}; in the repository: pip install -c constraints.txt '.[{extra}]'"
 
 
 def _register() -> None:

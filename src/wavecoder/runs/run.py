@@ -77,7 +77,7 @@ def prepare(config: DictConfig) -> Run:
     problem = _problem(settings, ensemble, loss, trainer)
     with build.as_setting_error(f"engine.name={settings.engine.name}"):
         engine = choose(problem, settings.engine.name)
-    optimization = build.make_optimization(config, datamodule.steps_per_epoch * settings.trainer["max_epochs"])
+    optimization = build.make_optimization(config, settings)
     module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
     with build.as_setting_error("optimizer or scheduler"):
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments

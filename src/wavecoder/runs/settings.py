@@ -171,6 +171,11 @@ class Settings:
         """Batches whose gradients are averaged in an optimiser step."""
         return int(self.trainer.get("accumulate_grad_batches", 1))
 
+    @property
+    def steps(self) -> int:
+        """Optimiser steps of the whole run."""
+        return self.data.train_size // (self.data.batch_size * self.accumulate) * int(self.trainer.get("max_epochs", 1))
+
     def _check_trainer(self) -> None:
         given = self.trainer.get
         for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):

@@ -39,7 +39,7 @@ class CheckSettings(Callback):
             if is_first_process():  # the others of a sweep's job have its settings too
                 _check_single_run(config, settings, folder)
             _check_device(settings)
-            _check_network(config, settings)
+            _check_training(config, settings, here=True)
         except (SettingError, OmegaConfBaseException) as error:
             cli.exit_with_error(error)
         remember_new_folders(folder)
@@ -54,9 +54,10 @@ class CheckSettings(Callback):
             for job in _known_jobs(config):
                 composed = loader.load_sweep_config(config, job)
                 settings = from_config(composed)
-                if _runs_here(config):
+                here = _runs_here(config)
+                if here:
                     _check_device(settings)
-                _check_network(composed, settings)
+                _check_training(composed, settings, here)
         except (SettingError, HydraException, OmegaConfBaseException) as error:
             cli.exit_with_error(error)
 
@@ -139,8 +140,8 @@ def _job_folders(config: DictConfig) -> list[Path]:
 
 
 def _runs_here(config: DictConfig) -> bool:
-    """Whether the jobs of a sweep run in this process."""
-    return str(config.hydra.launcher._target_).endswith("BasicLauncher")
+    """Whether the jobs of a sweep run on this machine."""
+    return str(config.hydra.launcher._target_).endswith(("BasicLauncher", "JoblibLauncher"))
 
 
 def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
@@ -203,10 +204,10 @@ def _check_device(settings: Settings) -> None:
         raise SettingError("trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works")
 
 
-def _check_network(config: DictConfig, settings: Settings) -> None:
-    from wavecoder.runs.build import check_network_choice  # torch: only after all that is checked without it
+def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 
-    check_network_choice(config, settings)
+    check_training(config, settings, here)
 
 
 class SweepSummary(Callback):

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.engine import Chunk, Engine, Problem
-from wavecoder.engine.base import updates_elementwise
+from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import flatten_parameters, trained_parameters
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
 
@@ -72,14 +72,8 @@ class AutoencoderModule(L.LightningModule):
         """
         flat = flatten_parameters(self.ensemble)
         vars(self)["flat"] = flat  # not a parameter of this module, and not in checkpoints: it is those of the ensemble again
-        parameters = [flat]
-        if not updates_elementwise(self.make_optimizer):
-            if self.ensemble.num_members > 1:
-                raise ValueError(
-                    "the optimiser does not work element by element, so it would tie seeds together; num_seeds=1 can use it"
-                )
-            parameters = trained_parameters(self.ensemble)
-        optimizer = self.make_optimizer(parameters)
+        elementwise = is_elementwise(self.make_optimizer, self.ensemble.num_members)
+        optimizer = self.make_optimizer([flat] if elementwise else trained_parameters(self.ensemble))
         if self.make_scheduler is None:
             return optimizer
         return [optimizer], [self.make_scheduler(optimizer)]

@@ -54,7 +54,9 @@ class ReferenceErrors(L.Callback):
 
     def _measure(self, datamodule: SignalDataModule) -> None:
         prior = datamodule.signals.prior(datamodule.device)
-        if prior is not None and self.basis == "population":
+        if self.basis == "population":
+            if prior is None:
+                raise ValueError("basis=population needs signals whose distribution is known; basis=fitted does not")
             self.moments = population_moments(prior)
         else:
             self.moments = moments_of(datamodule.training_signals())
