@@ -203,7 +203,18 @@ OWN_NETWORKS = {"PYTHONPATH": str(ROOT / "tests")}
 FAILS = "model._target_=own_networks.FailsWhenTrained"
 """A choice with which a run fails in its first step, where it finds `OWN_NETWORKS`."""
 
-JOB = ("debug=quick", "logger=none", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=6", "num_seeds=2")
+EVERY_EPOCH = "callbacks.last.every_seconds=0"
+"""A choice with which a run can resume after every epoch."""
+
+JOB = (
+    "debug=quick",
+    "logger=none",
+    "data.train_size=640",
+    "data.val_size=64",
+    "trainer.max_epochs=6",
+    "num_seeds=2",
+    EVERY_EPOCH,
+)
 """A run of six epochs of ten steps, in a second or two."""
 
 

@@ -28,6 +28,15 @@ class EvaluationBatch(NamedTuple):
     targets: Float[Tensor, "signal time"]
 
 
+def squared_errors(
+    reconstructions: Float[Tensor, "member signal time"], targets: Float[Tensor, "signal time"]
+) -> Float[Tensor, " member"]:
+    """The mean squared error per value of each member's reconstructions, summed over the signals; in 64 bits."""
+    # squares of norms: on CPUs the one reduction that PyTorch does fast over two axes
+    norms = torch.linalg.vector_norm(reconstructions - targets, dim=(1, 2), dtype=torch.float64)
+    return norms.square() / targets.shape[-1]
+
+
 class ErrorMeter:
     """Collects mean squared errors over batches, for each member of an ensemble, without leaving the device."""
 
@@ -37,15 +46,13 @@ class ErrorMeter:
 
     def update(self, batch: EvaluationBatch, reconstructions: Float[Tensor, "member signal time"]) -> None:
         """Take in the reconstructions of one batch."""
-        # squares of norms: on CPUs the one reduction that PyTorch does fast over two axes
-        norms = torch.linalg.vector_norm(reconstructions - batch.targets, dim=(1, 2), dtype=torch.float64)
-        values = batch.targets.shape[-1]
-        self._add(batch.metric, norms.square() / values, len(batch.inputs))
+        self.add(batch.metric, squared_errors(reconstructions, batch.targets), len(batch.inputs))
         if batch.mean_metric is not None:
             mean_error = (reconstructions.mean(1) - batch.targets.mean(0)).square().mean(-1)
-            self._add(batch.mean_metric, mean_error.double(), 1)
+            self.add(batch.mean_metric, mean_error.double(), 1)
 
-    def _add(self, metric: str, errors: Float[Tensor, " member"], count: int) -> None:
+    def add(self, metric: str, errors: Float[Tensor, " member"], count: int) -> None:
+        """Take in the errors of some signals, summed over these."""
         self._sums[metric] = self._sums[metric] + errors if metric in self._sums else errors
         self._counts[metric] = self._counts.get(metric, 0) + count
 

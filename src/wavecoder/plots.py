@@ -20,11 +20,13 @@ _SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE
 _TIME = "time t"  # in the paper's unit, which has no name
 
 
-def _grid(count: int, columns: int, width: float, height: float, **shared: Any) -> tuple[Figure, list[Axes]]:
+def _grid(
+    count: int, columns: int, width: float, height: float, layout: Any = "constrained", **shared: Any
+) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels in rows of at most `columns`."""
     columns = min(columns, count)
     rows = math.ceil(count / columns)
-    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout="constrained")
+    figure = Figure(figsize=(width * columns, height * rows + 0.9), layout=layout)
     axes = list(figure.subplots(rows, columns, squeeze=False, **shared).flat)
     for axis in axes[count:]:
         axis.set_visible(False)
@@ -50,7 +52,7 @@ def reconstructions(
         title: Title of the figure.
         copies: Whether to show every copy under their mean; otherwise the mean alone.
     """
-    figure, axes = _grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, sharex=True, sharey=True)
+    figure, axes = _grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, layout="none", sharex=True, sharey=True)
     for number, (axis, (heading, values)) in enumerate(zip(axes, panels.items(), strict=True)):
         if copies:
             lines = axis.plot(times, values.T, color=SKY, linewidth=0.8, alpha=0.6)
@@ -64,8 +66,11 @@ def reconstructions(
             axis.xaxis.set_tick_params(labelbottom=True)
         if number % 4 == 0:
             axis.set_ylabel("value")
-    figure.suptitle(title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    # every run draws this figure, and finding such margins would take as long as drawing it
+    width, height = figure.get_size_inches()
+    figure.subplots_adjust(0.65 / width, 0.95 / height, 1 - 0.15 / width, 1 - 0.95 / height, wspace=0.08, hspace=0.6)
+    figure.suptitle(title, y=1 - 0.12 / height, va="top")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
     return figure
 
 

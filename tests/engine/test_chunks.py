@@ -100,6 +100,9 @@ def test_reconstructions_are_those_of_the_ensemble() -> None:
     for count in (1, 63, 64, 150):
         signals = torch.randn(count, 100)
         torch.testing.assert_close(engine.reconstruct(signals), ensemble(signals), rtol=1e-5, atol=1e-6)
+        targets = torch.randn(count, 100)
+        expected = (ensemble(signals).double() - targets).square().mean(2).sum(1)
+        torch.testing.assert_close(engine.squared_errors(signals, targets), expected, rtol=1e-6, atol=0)
 
 
 def test_the_sine_is_exact_over_the_whole_range_of_angles() -> None:

@@ -17,6 +17,7 @@ from wavecoder import signals
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.references import REFERENCES, Moments, Reference
 from wavecoder.subspace import LABELS
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
@@ -177,3 +178,31 @@ def test_a_linear_autoencoders_way_to_the_svd_is_recorded_and_resumed(tmp_path: 
     resumed, _ = fitted(3, ckpt_path=tmp_path / "last.ckpt")
     assert resumed.steps == whole.steps
     assert resumed.history == whole.history
+
+
+@pytest.mark.parametrize(("every_seconds", "saved"), [(0.0, [1, 2, 3]), (1000.0, [3])])
+def test_the_last_checkpoint_is_replaced_when_it_is_old_enough_and_at_the_end(
+    tmp_path: Path, every_seconds: float, saved: list[int]
+) -> None:
+    class Epochs(L.Callback):
+        """Looks after each epoch which one is in the checkpoint."""
+
+        def __init__(self) -> None:
+            self.seen: list[int] = []
+
+        def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+            self.look()
+
+        on_train_end = on_train_epoch_start
+
+        def look(self) -> None:
+            files = [file.name for file in tmp_path.iterdir()]
+            assert files in ([], ["last.ckpt"])
+            if files and (epoch := torch.load(tmp_path / "last.ckpt", weights_only=True)["epoch"] + 1) not in self.seen:
+                self.seen.append(epoch)
+
+    epochs = Epochs()
+    callbacks = [LastCheckpoint(str(tmp_path), every_seconds), epochs]
+    trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
+    trainer.fit(autoencoder_module(), data_module())
+    assert epochs.seen == saved

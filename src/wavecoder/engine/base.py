@@ -13,10 +13,13 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from wavecoder.ensemble import Ensemble, flatten_gradients
+from wavecoder.metrics import squared_errors
 from wavecoder.signals import Sinusoids
 
 Signals = Float[Tensor, "member batch time"]
 Block = Float[Tensor, "step member batch time"]
+Errors = Float[Tensor, " member"]
+_EVALUATION_ROWS = 4_096  # signals times members evaluated at once: a megabyte or two, which the processor's caches hold
 
 
 @runtime_checkable
@@ -103,6 +106,11 @@ class Engine(ABC):
         self.scheduler = scheduler
         self.average = average
 
+    @classmethod
+    def steps_per_execution(cls, num_members: int) -> int:
+        """Optimiser steps in a chunk, unless the user sets a number: a fraction of a second, so that progress can be seen."""
+        return 20
+
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         """Do all steps of a chunk and return the losses before each."""
         steps = enumerate(chunk, chunk.first_step)
@@ -111,6 +119,12 @@ class Engine(ABC):
     def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
         """Every member's reconstruction of the same signals."""
         return self.problem.ensemble(signals)
+
+    def squared_errors(self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"]) -> Errors:
+        """The mean squared error per value of every member's reconstructions, summed over the batch."""
+        rows = max(64, _EVALUATION_ROWS // len(self.flat))
+        pairs = zip(inputs.split(rows), targets.split(rows), strict=True)
+        return torch.stack([squared_errors(self.reconstruct(x), y) for x, y in pairs]).sum(0)
 
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         losses = []

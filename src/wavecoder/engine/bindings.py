@@ -62,6 +62,16 @@ class Chunk(ctypes.Structure):
     ]
 
 
+class Evaluation(ctypes.Structure):
+    """`struct evaluation`."""
+
+    _fields_ = [
+        ("networks", ctypes.POINTER(Networks)),
+        *((name, _number) for name in ("count", "block")),
+        *((name, _address) for name in ("parameters", "inputs", "targets", "outputs", "errors")),
+    ]
+
+
 class Library(NamedTuple):
     """compiled.c built for one instruction set, AVX512 or AVX2."""
 
@@ -111,9 +121,8 @@ def _load(file: Path) -> ctypes.CDLL:
     functions.loss_and_gradients.restype = None
     functions.train.argtypes = [ctypes.POINTER(Chunk), _address, _number]
     functions.train.restype = None
-    # networks, batch, parameters, inputs, outputs, work, threads
-    functions.reconstruct.argtypes = [nets, _number, *[_address] * 4, _number]
-    functions.reconstruct.restype = None
+    functions.evaluate.argtypes = [ctypes.POINTER(Evaluation), _address, _number]
+    functions.evaluate.restype = None
     functions.sines.argtypes = [_number, _address, _address]
     functions.sines.restype = None
     return functions

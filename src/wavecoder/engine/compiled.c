@@ -290,6 +290,15 @@ static float sum(long count, const float *x)
     return total;
 }
 
+static float squared_distance(long count, const float *x, const float *y)
+{
+    float total = 0.0f;
+#pragma omp simd reduction(+ : total)
+    for (long i = 0; i < count; i++)
+        total += (x[i] - y[i]) * (x[i] - y[i]);
+    return total;
+}
+
 /* The derivative with respect to the slope of a PReLU, given that with respect to its output. */
 static float slope_gradient(long count, const float *z, const float *gradient)
 {
@@ -473,11 +482,11 @@ static void render(const struct chunk *chunk, long which, float *to)
     }
 }
 
-/* Copies rows of `batch` values into rows of whole vectors, the rest of which is 0. */
-static void pad(long rows, long batch, const float *from, float *to)
+/* Copies `batch` values of each row into rows of whole vectors, the rest of which is 0. */
+static void pad(long rows, long batch, const float *from, long from_row, float *to)
 {
     for (long i = 0; i < rows; i++) {
-        memcpy(to + i * padded(batch), from + i * batch, batch * sizeof(float));
+        memcpy(to + i * padded(batch), from + i * from_row, batch * sizeof(float));
         memset(to + i * padded(batch) + batch, 0, (padded(batch) - batch) * sizeof(float));
     }
 }
@@ -495,10 +504,10 @@ static void train_member(const void *task, long member, float *work)
         if (chunk->signals.amplitude)
             render(chunk, which, inputs);
         else
-            pad(length, chunk->batch, chunk->signals.inputs + which * length * chunk->batch, inputs);
+            pad(length, chunk->batch, chunk->signals.inputs + which * length * chunk->batch, chunk->batch, inputs);
         int same = chunk->signals.amplitude || chunk->signals.targets == chunk->signals.inputs;
         if (!same)
-            pad(length, chunk->batch, chunk->signals.targets + which * length * chunk->batch, targets);
+            pad(length, chunk->batch, chunk->signals.targets + which * length * chunk->batch, chunk->batch, targets);
         chunk->losses[which] = backpropagate(nets, chunk->batch, parameters, gradients, inputs, same ? inputs : targets,
                                              chunk->loss, work);
         adam_step(&chunk->adam[step], nets->size, parameters, chunk->first + member * nets->size,
@@ -519,31 +528,44 @@ static void differentiate_member(const void *task, long member, float *work)
     const struct batch *all = task;
     const struct networks *nets = all->nets;
     long length = nets->layers[0].inputs, values = length * padded(all->batch), place = member * length * all->batch;
-    pad(length, all->batch, all->inputs + place, work);
-    pad(length, all->batch, all->targets + place, work + values);
+    pad(length, all->batch, all->inputs + place, all->batch, work);
+    pad(length, all->batch, all->targets + place, all->batch, work + values);
     all->losses[member] = backpropagate(nets, all->batch, all->parameters + member * nets->size,
                                         all->gradients + member * nets->size, work, work + values, all->loss,
                                         work + 2 * values);
 }
 
-/* The reconstructions, [member, time, batch], of signals that all members are given, [time, batch]. */
-struct reconstruction {
+/* The evaluation of signals that all members are given, as columns [time, count]: the reconstructions, [member, time, count], unless
+ * it is null; and the squared errors of each member, summed, unless that is null. `block` signals at a time stay in the cache. */
+struct evaluation {
     const struct networks *nets;
-    long batch;
-    const float *parameters, *inputs;
+    long count, block;
+    const float *parameters, *inputs, *targets;
     float *outputs;
+    double *errors;
 };
 
-static void reconstruct_member(const void *task, long member, float *work)
+static void evaluate_member(const void *task, long member, float *work)
 {
-    const struct reconstruction *all = task;
+    const struct evaluation *all = task;
     const struct networks *nets = all->nets;
-    long length = nets->layers[0].inputs, out = nets->layers[nets->depth - 1].outputs, row = padded(all->batch);
-    struct activations at = {.y = {work}};
-    pad(length, all->batch, all->inputs, work);
-    forward(nets, all->batch, all->parameters + member * nets->size, &at, work + length * row);
-    for (long i = 0; i < out; i++)
-        memcpy(all->outputs + (member * out + i) * all->batch, at.y[nets->depth] + i * row, all->batch * sizeof(float));
+    long length = nets->layers[0].inputs, out = nets->layers[nets->depth - 1].outputs;
+    double total = 0.0;
+    for (long first = 0; first < all->count; first += all->block) {
+        long batch = all->count - first < all->block ? all->count - first : all->block, row = padded(batch);
+        struct activations at = {.y = {work}};
+        pad(length, batch, all->inputs + first, all->count, work);
+        forward(nets, batch, all->parameters + member * nets->size, &at, work + length * row);
+        for (long i = 0; i < out; i++) {
+            const float *result = at.y[nets->depth] + i * row;
+            if (all->outputs)
+                memcpy(all->outputs + (member * out + i) * all->count + first, result, batch * sizeof(float));
+            if (all->errors)
+                total += squared_distance(batch, result, all->targets + i * all->count + first);
+        }
+    }
+    if (all->errors)
+        all->errors[member] = total;
 }
 
 /* --- threads -------------------------------------------------------------------------------------------------------------- */
@@ -594,11 +616,9 @@ void loss_and_gradients(const struct networks *nets, long batch, long loss, cons
     for_each_member(differentiate_member, &task, nets, batch, work, threads);
 }
 
-void reconstruct(const struct networks *nets, long batch, const float *parameters, const float *inputs, float *outputs,
-                 float *work, long threads)
+void evaluate(const struct evaluation *evaluation, float *work, long threads)
 {
-    struct reconstruction task = {nets, batch, parameters, inputs, outputs};
-    for_each_member(reconstruct_member, &task, nets, batch, work, threads);
+    for_each_member(evaluate_member, evaluation, evaluation->nets, evaluation->block, work, threads);
 }
 
 /* The sine of many angles, for the tests. */

@@ -15,12 +15,12 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from wavecoder.engine import bindings as c
-from wavecoder.engine.base import Chunk, Engine, Problem, Signals
+from wavecoder.engine.base import Chunk, Engine, Errors, Problem, Signals
 from wavecoder.engine.bindings import ACTIVATIONS, LOSSES, MAX_LAYERS, instruction_set, library
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.signals import Sinusoids
 
-_BATCH = 64  # signals reconstructed at a time, so that their activations stay in the cache
+_BLOCK = 64  # signals evaluated at a time, so that their activations stay in the cache
 
 
 def unsupported_reason(problem: Problem) -> str | None:
@@ -103,6 +103,10 @@ class CompiledEngine(Engine):
         self._work = torch.empty(0)
         clipped = problem.clip_value is not None or problem.clip_norm is not None
         self._whole_chunks = problem.processes == 1 and not clipped and self._is_plain_adam()
+
+    @classmethod
+    def steps_per_execution(cls, num_members: int) -> int:
+        return max(1, min(100, 6_400 // num_members))
 
     def _described(self, network: nn.Module) -> ctypes.Array[c.Layer]:
         places, place = {}, 0
@@ -215,14 +219,22 @@ class CompiledEngine(Engine):
         return losses
 
     def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
-        """Every member's reconstruction of the same signals."""
-        self._check(len(self.flat), signals.shape[1])
-        columns = []
-        for part in signals.split(_BATCH):
-            column, batch = part.float().mT.contiguous(), len(part)
-            outputs = torch.empty(len(self.flat), signals.shape[1], batch)
-            threads, work = self._threads_and_work(batch)
-            pointers = (values.data_ptr() for values in (self.flat, column, outputs, work))
-            self._functions.reconstruct(self._networks, batch, *pointers, threads)
-            columns.append(outputs.mT)
-        return torch.cat(columns, dim=1)
+        outputs = torch.empty(len(self.flat), signals.shape[1], len(signals))
+        self._evaluate(signals, signals, outputs=outputs)
+        return outputs.mT
+
+    def squared_errors(self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"]) -> Errors:
+        errors = torch.empty(len(self.flat), dtype=torch.float64)
+        self._evaluate(inputs, targets, errors=errors)
+        return errors / targets.shape[1]
+
+    def _evaluate(
+        self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"], **results: Float[Tensor, "..."]
+    ) -> None:
+        self._check(len(self.flat), inputs.shape[1], inputs, targets)
+        columns = [values.float().mT.contiguous() for values in (inputs, targets)]
+        pointers = {name: values.data_ptr() for name, values in results.items()}
+        threads, work = self._threads_and_work(_BLOCK)
+        addresses = (values.data_ptr() for values in (self.flat, *columns))
+        evaluation = c.Evaluation(ctypes.pointer(self._networks), len(inputs), _BLOCK, *addresses, **pointers)
+        self._functions.evaluate(evaluation, work.data_ptr(), threads)

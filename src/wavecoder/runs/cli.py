@@ -4,6 +4,8 @@ Imports Hydra only, so that `--help` and mistakes are answered within a second.
 """
 
 import argparse
+import atexit
+import gc
 import os
 import re
 import sys
@@ -152,4 +154,15 @@ def _register() -> None:
     resolvers.register()
 
 
-_register()  # here, because processes that a launcher starts import this module and never come through main()
+def _collect_garbage_less() -> None:
+    """Save two seconds of every run: PyTorch's and Lightning's imports make a million objects, all of which stay.
+
+    Python's collector would look through them some hundred times while they are made, and again at the end of the process.
+    """
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
+
+
+# here, because processes that a launcher starts import this module and never come through main()
+_register()
+_collect_garbage_less()

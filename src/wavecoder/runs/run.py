@@ -56,27 +56,26 @@ def prepare(config: DictConfig) -> Run:
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
     torch.set_num_threads(_torch_threads(settings))
-    noise = Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies)
-    datamodule = SignalDataModule(
-        build.make_source(settings),
-        noise,
-        settings.data.batch_size * settings.accumulate,
-        settings.seed,
-        settings.num_seeds,
-        settings.data.seed,
-        settings.data.fresh,
-        settings.engine.steps_per_execution,
-    )
     trainer = _make_trainer(config, folder)
     if settings.data.batch_size % trainer.world_size:
         processes = f"a multiple of the {trainer.world_size} processes that share each batch"
         raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
     network, loss = build.choose_network(config, settings), build.make_loss(config)
     with build.as_setting_error(f"model={network.model}"):
-        ensemble = Ensemble(network.make, datamodule.seeds)
+        ensemble = Ensemble(network.make, range(settings.seed, settings.seed + settings.num_seeds))
     problem = _problem(settings, ensemble, loss, trainer)
     with build.as_setting_error(f"engine.name={settings.engine.name}"):
         engine = choose(problem, settings.engine.name)
+    datamodule = SignalDataModule(
+        build.make_source(settings),
+        Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies),
+        settings.data.batch_size * settings.accumulate,
+        settings.seed,
+        settings.num_seeds,
+        settings.data.seed,
+        settings.data.fresh,
+        settings.engine.steps_per_execution or engine.engine.steps_per_execution(settings.num_seeds),
+    )
     optimization = build.make_optimization(config, settings)
     module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
     with build.as_setting_error("optimizer or scheduler"):

@@ -116,12 +116,13 @@ class EngineSettings:
     """conf/engine"""
 
     name: str = MISSING
-    steps_per_execution: int = MISSING
+    steps_per_execution: Optional[int] = None  # noqa: UP045
     torch_compile: bool = MISSING
 
     def __post_init__(self) -> None:
         _require_choice("engine.name", self.name)
-        _require(self.steps_per_execution >= 1, "engine.steps_per_execution", self.steps_per_execution, "at least 1")
+        steps = self.steps_per_execution
+        _require(steps is None or steps >= 1, "engine.steps_per_execution", steps, "at least 1, or null")
 
 
 @dataclass

@@ -21,7 +21,7 @@ Signals = Float[Tensor, "member batch time"]
 Block = Float[Tensor, "step member batch time"]
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
-_EVALUATION_ROWS = 4_096  # signals times members in an evaluation batch, likewise
+_EVALUATION_BATCH = 4_096
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,6 @@ class SignalDataModule(L.LightningDataModule):
         self.fresh = fresh
         self.steps_per_execution = steps_per_execution
         self.steps_per_epoch = signals.train_size // batch_size
-        self.evaluation_batch = max(64, _EVALUATION_ROWS // num_seeds)
 
     @property
     def device(self) -> torch.device:
@@ -180,7 +179,7 @@ class SignalDataModule(L.LightningDataModule):
     def _split(
         self, metric: str, noise: float, inputs: Float[Tensor, "signal time"], targets: Float[Tensor, "signal time"]
     ) -> Iterator[EvaluationBatch]:
-        for pair in zip(inputs.split(self.evaluation_batch), targets.split(self.evaluation_batch), strict=True):
+        for pair in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
             yield EvaluationBatch(metric, None, noise, *pair)
 
     def _generator(self, *purpose: str | float) -> torch.Generator:

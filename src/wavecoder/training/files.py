@@ -54,8 +54,9 @@ def read_arrays(folder: Path) -> "dict[str, ndarray] | None":
 def write_figure(folder: Path, name: str, figure: "Figure") -> None:
     """Write a figure as PNG, for the screen, and as SVG, for printing."""
     folder.mkdir(parents=True, exist_ok=True)
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it is laid out now, and need not be for each file
+    if figure.get_layout_engine() is not None:
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # it is laid out now, and need not be for each file
     kinds: dict[str, dict[str, Any]] = {"png": {"dpi": 120}, "svg": {"metadata": {"Date": None}}}
     for kind, options in kinds.items():
         content = io.BytesIO()

@@ -81,15 +81,11 @@ class ReferenceErrors(L.Callback):
 
     def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
-        ratios = {metric: ratio.mean().float() for metric, ratio in self.ratios(pl_module).items()}
-        pl_module.log_dict(ratios, logger=False, sync_dist=True)
-        step = trainer.global_step
-        if trainer.logger is not None:
-            trainer.logger.log_metrics({metric: ratio.item() for metric, ratio in ratios.items()}, step)
+        pl_module.report({metric: ratio.mean() for metric, ratio in self.ratios(pl_module).items()})
         for name, writer in self._writers.items():
             for metric in pl_module.meter.compute():
                 if metric in self.errors[name]:
-                    writer.add_scalar(metric, self.errors[name][metric], step)
+                    writer.add_scalar(metric, self.errors[name][metric], trainer.global_step)
 
     def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " member"]]:
         """The latest errors of each member over those of references with `show_ratio`, as `METRIC/over_svd` and so on."""

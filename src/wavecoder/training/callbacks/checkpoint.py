@@ -1,0 +1,37 @@
+"""The checkpoint from which an interrupted run resumes."""
+
+import time
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import Checkpoint
+
+
+class LastCheckpoint(Checkpoint):
+    """Keeps the state of a run as `last.ckpt`: after an epoch if the last one is old enough, and always after the last epoch.
+
+    The file is replaced at once, so that at any moment there is either the new one or the one before.
+
+    Args:
+        folder: Where.
+        every_seconds: The least time between two checkpoints, in seconds; as much work can be lost, and an epoch.
+    """
+
+    def __init__(self, folder: str, every_seconds: float) -> None:
+        self.file = Path(folder) / "last.ckpt"
+        self.every_seconds = every_seconds
+        self._saved = 0.0
+
+    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self._saved = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        now = time.monotonic()
+        is_last = trainer.should_stop or trainer.current_epoch + 1 == trainer.max_epochs
+        # all processes take part, so the first one's clock counts
+        if trainer.strategy.broadcast(is_last or now - self._saved >= self.every_seconds):
+            new = self.file.with_suffix(".new")
+            trainer.save_checkpoint(new, weights_only=False)
+            if trainer.is_global_zero:
+                new.replace(self.file)
+            self._saved = now
