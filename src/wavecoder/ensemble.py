@@ -58,7 +58,7 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Signals) -> Float[Tensor, "member batch time"]:
         """The reconstruction of each signal by each member."""
-        return self.apply_to_members(lambda network, signals: network(signals), x)
+        return self.apply_to_members(reconstruction, x)
 
     def encode(self, x: Signals) -> Float[Tensor, "member batch latent"]:
         """The latent of each signal in each member."""
@@ -155,6 +155,16 @@ def trained_parameters(ensemble: Ensemble) -> list[nn.Parameter]:
     return [parameter for parameter in ensemble.parameters() if parameter.requires_grad]
 
 
+def reconstruction(network: nn.Module, signals: Tensor) -> Any:
+    """What one network makes of signals, `[batch, time]`: its `forward`, or if it has none, `decode` of `encode`.
+
+    A tensor of the same shape, which `check_network` makes sure of.
+    """
+    if type(network).forward is nn.Module.forward:
+        return network.decode(network.encode(signals))  # type: ignore[operator]
+    return network(signals)
+
+
 def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
     """The loss of one network on one batch, `[batch, time]`.
 
@@ -162,7 +172,7 @@ def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> 
     `training_loss(inputs, targets, loss)`.
     """
     own: Any = getattr(network, "training_loss", None)
-    return loss(network(inputs), targets) if own is None else own(inputs, targets, loss)
+    return loss(reconstruction(network, inputs), targets) if own is None else own(inputs, targets, loss)
 
 
 def check_network(
@@ -186,14 +196,13 @@ def check_network(
         Exception: Whatever the network or the loss raises.
     """
     arguments = (make_network, loss, signal_length, latent_dim, num_members)
-    with torch.device("meta"):
-        size = sum(parameter.numel() for parameter in make_network().parameters())
-    if size > _LARGE:
+    if sum(parameter.numel() for parameter in outline(make_network, 1).parameters()) > _LARGE:
         try:
             _try_network(*arguments, "meta")
             return
-        except (NotImplementedError, RuntimeError):
-            pass
+        except (NotImplementedError, RuntimeError) as error:
+            if "meta" not in str(error).lower():
+                raise
     try:
         _try_network(*arguments, "cpu")
     except Exception as error:
@@ -203,8 +212,19 @@ def check_network(
         raise
 
 
+def outline(make_network: Callable[[], nn.Module], num_members: int) -> Ensemble:
+    """An ensemble whose parameters take no memory, unless its networks look at values when they are made."""
+    try:
+        with torch.device("meta"):
+            return Ensemble(make_network, range(num_members))
+    except (NotImplementedError, RuntimeError) as error:
+        if "meta" not in str(error).lower():
+            raise
+        return Ensemble(make_network, range(num_members))
+
+
 def _tensor_from(method: str, network: nn.Module, values: Tensor) -> Tensor:
-    result = getattr(network, method)(values)
+    result = reconstruction(network, values) if method == "forward" else getattr(network, method)(values)
     if not isinstance(result, Tensor):
         raise ValueError(f"{type(network).__name__}.{method} gives a {type(result).__name__}; it must give a tensor")
     return result
@@ -235,3 +255,14 @@ def _try_network(
         losses = ensemble.apply_to_members(lambda member, x: loss_of(member, loss, x, x), signals)
         if losses.dim() != 1:
             raise ValueError(f"the loss gives shape {list(losses.shape[1:])} for a batch; it must give one number")
+        if len(seeds) > 1:
+            _refuse_changing_buffers(make_network(), signals[0])
+
+
+def _refuse_changing_buffers(network: nn.Module, signals: Tensor) -> None:
+    """Refuse a network that keeps statistics of its own: `vmap` forgets what a member writes into its buffers."""
+    before = {name: values.clone() for name, values in network.named_buffers()}
+    reconstruction(network, signals)
+    for name, values in network.named_buffers():
+        if values.device.type != "meta" and not torch.equal(values, before[name]):
+            raise ValueError(f"changes its buffer {name}, which an ensemble of several members cannot")

@@ -175,7 +175,7 @@ def is_elementwise(make_optimizer: Callable[..., Optimizer], num_members: int) -
     """
 
     def path(others: float) -> list[float]:
-        parameter = nn.Parameter(torch.linspace(-1, 1, 8).view(2, 4))
+        parameter = nn.Parameter(torch.linspace(-1, 1, 8, dtype=torch.float64).view(2, 4))  # small steps are not rounded away
         weights = torch.full_like(parameter, others)
         weights[0, 0] = 0.1
 

@@ -38,12 +38,6 @@ class Networks(ctypes.Structure):
     _fields_ = [*((name, _number) for name in ("members", "size", "depth")), ("layers", ctypes.POINTER(Layer))]
 
 
-class AdamStep(ctypes.Structure):
-    """`struct adam`."""
-
-    _fields_ = [(name, _decimal) for name in ("step_size", "root_correction", "beta1", "beta2", "epsilon", "decay", "penalty")]
-
-
 class Signals(ctypes.Structure):
     """`struct signals`."""
 
@@ -57,8 +51,7 @@ class Chunk(ctypes.Structure):
         ("networks", ctypes.POINTER(Networks)),
         ("signals", Signals),
         *((name, _number) for name in ("steps", "batch", "loss")),
-        ("adam", ctypes.POINTER(AdamStep)),
-        *((name, _address) for name in ("parameters", "first", "second", "losses")),
+        *((name, _address) for name in ("adam", "parameters", "first", "second", "losses")),
     ]
 
 

@@ -45,9 +45,9 @@ typedef int indices __attribute__((vector_size(4 * LANES)));
 #define SHUFFLE(a, b, ...) __builtin_shuffle(a, b, (indices){__VA_ARGS__})
 #endif
 
-const char source_sha256[] = SOURCE_SHA256; /* compiled.py loads no library that was built from another version of this file */
+const char source_sha256[] = SOURCE_SHA256; /* bindings.py loads no library that was built from another version of this file */
 
-/* In the order of ACTIVATIONS and LOSSES in compiled.py. */
+/* In the order of ACTIVATIONS and LOSSES in bindings.py. */
 enum activation { IDENTITY, RELU, SIGMOID, TANH, LEAKY_RELU, PRELU, GELU };
 enum loss { MSE, L1, HUBER };
 
@@ -60,7 +60,7 @@ struct layer {
 
 /* What Adam or AdamW needs in one step: the learning rate over the bias correction of the first moment, and so on. */
 struct adam {
-    float step_size, root_correction, beta1, beta2, epsilon, decay, penalty;
+    float step_size, root_scale, beta1, beta2, epsilon, decay, penalty;
 };
 
 /* --- products of small matrices ------------------------------------------------------------------------------------------- */
@@ -438,7 +438,7 @@ static void adam_step(const struct adam *adam, long size, float *restrict parame
         float p = parameters[i] * a.decay, g = gradients[i] + a.penalty * parameters[i];
         first[i] += (1.0f - a.beta1) * (g - first[i]);
         second[i] = a.beta2 * second[i] + (1.0f - a.beta2) * g * g;
-        parameters[i] = p - a.step_size * first[i] / (sqrtf(second[i]) / a.root_correction + a.epsilon);
+        parameters[i] = p - a.step_size * first[i] / (sqrtf(second[i]) * a.root_scale + a.epsilon);
     }
 }
 

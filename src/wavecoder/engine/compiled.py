@@ -5,11 +5,11 @@ other optimisers it computes losses and gradients, and torch's optimiser does th
 """
 
 import ctypes
-import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -57,7 +57,7 @@ def _unknown_layer(network: nn.Module) -> str | None:
     for layer in layers:
         is_linear = type(layer) is nn.Linear and {name for name, _ in layer.named_parameters()} <= {"weight", "bias"}
         if not is_linear and not (after_linear and _is_known_activation(layer)):
-            return str(layer)
+            return type(layer).__name__ if list(layer.children()) else str(layer)  # one line
         after_linear = is_linear
     sizes = [(layer.in_features, layer.out_features) for layer in layers if isinstance(layer, nn.Linear)]
     if not after_linear or any(a[1] != b[0] for a, b in zip(sizes, [*sizes[1:], sizes[0]], strict=True)):
@@ -170,8 +170,8 @@ class CompiledEngine(Engine):
         first, second = self._moments()
         losses = torch.empty(steps, len(self.flat))
         threads, work = self._threads_and_work(batch)
-        pointers = (values.data_ptr() for values in (self.flat, first, second, losses))
-        chunk = c.Chunk(ctypes.pointer(self._networks), signals, steps, batch, self._loss, self._adam_steps(steps), *pointers)
+        adam, pointers = self._adam_steps(steps), (values.data_ptr() for values in (self.flat, first, second, losses))
+        chunk = c.Chunk(ctypes.pointer(self._networks), signals, steps, batch, self._loss, adam.ctypes.data, *pointers)
         self._functions.train(chunk, work.data_ptr(), threads)
         return losses
 
@@ -183,30 +183,33 @@ class CompiledEngine(Engine):
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
         return state["exp_avg"], state["exp_avg_sq"]
 
-    def _adam_steps(self, steps: int) -> ctypes.Array[c.AdamStep]:
-        """The coefficients of the next steps, as torch.optim computes them; the schedule changes them after each."""
+    def _adam_steps(self, steps: int) -> Float[np.ndarray, "step 7"]:
+        """The coefficients of the next steps, as torch.optim computes them, in the order of `struct adam`."""
         state, (group,) = self.optimizer.state[self.flat], self.optimizer.param_groups
-        done, coefficients = int(state["step"]), []
-        for step in range(done + 1, done + steps + 1):
-            (beta1, beta2), rate, decay = group["betas"], group["lr"], group["weight_decay"]
-            decoupled = isinstance(self.optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay", False)
-            coefficients.append(
-                c.AdamStep(
-                    step_size=rate / (1 - beta1**step),
-                    root_correction=math.sqrt(1 - beta2**step),
-                    beta1=beta1,
-                    beta2=beta2,
-                    epsilon=group["eps"],
-                    decay=1 - rate * decay if decoupled else 1.0,
-                    penalty=0.0 if decoupled else decay,
-                )
-            )
-            if self.scheduler is not None:
-                with warnings.catch_warnings():  # the steps that it misses follow in compiled.c
-                    warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
-                    self.scheduler.step()
+        rate, beta1, beta2, epsilon, weight_decay = np.array(self._scheduled(steps)).T
+        step = np.arange(1, steps + 1) + int(state["step"])
         state["step"] += steps
-        return (c.AdamStep * steps)(*coefficients)
+        decoupled = isinstance(self.optimizer, torch.optim.AdamW) or group.get("decoupled_weight_decay", False)
+        decay, penalty = (1 - rate * weight_decay, 0 * rate) if decoupled else (1 + 0 * rate, weight_decay)
+        coefficients = (rate / (1 - beta1**step), 1 / np.sqrt(1 - beta2**step), beta1, beta2, epsilon, decay, penalty)
+        return np.stack(coefficients, axis=1).astype(np.float32)
+
+    def _scheduled(self, steps: int) -> list[tuple[float, ...]]:
+        """The optimiser's settings in each of the next steps; the schedule changes them after each."""
+        (group,) = self.optimizer.param_groups
+
+        def now() -> tuple[float, ...]:
+            return tuple(map(float, (group["lr"], *group["betas"], group["eps"], group["weight_decay"])))
+
+        if self.scheduler is None:
+            return [now()] * steps
+        settings = []
+        with warnings.catch_warnings():  # the steps that it misses follow in compiled.c
+            warnings.filterwarnings("ignore", message="Detected call of `lr_scheduler.step")
+            for _ in range(steps):
+                settings.append(now())
+                self.scheduler.step()
+        return settings
 
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         members, batch, length = inputs.shape
@@ -220,7 +223,7 @@ class CompiledEngine(Engine):
 
     def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
         outputs = torch.empty(len(self.flat), signals.shape[1], len(signals))
-        self._evaluate(signals, signals, outputs=outputs)
+        self._evaluate(signals, None, outputs=outputs)
         return outputs.mT
 
     def squared_errors(self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"]) -> Errors:
@@ -229,10 +232,10 @@ class CompiledEngine(Engine):
         return errors / targets.shape[1]
 
     def _evaluate(
-        self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"], **results: Float[Tensor, "..."]
+        self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"] | None, **results: Float[Tensor, "..."]
     ) -> None:
         self._check(len(self.flat), inputs.shape[1], inputs, targets)
-        columns = [values.float().mT.contiguous() for values in (inputs, targets)]
+        columns = [values.float().mT.contiguous() for values in (inputs, targets) if values is not None]
         pointers = {name: values.data_ptr() for name, values in results.items()}
         threads, work = self._threads_and_work(_BLOCK)
         addresses = (values.data_ptr() for values in (self.flat, *columns))

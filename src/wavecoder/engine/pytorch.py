@@ -20,7 +20,8 @@ class PyTorchEngine(Engine):
         self._parameters = trained_parameters(problem.ensemble)
         self._losses: Callable[[Signals, Signals], Tensor] = self._losses_of_members
         if problem.torch_compile:
-            self._losses = torch.compile(self._losses_of_members, dynamic=False)
+            # on a GPU this mode replays the step's kernels as one CUDA graph; on a CPU it changes nothing
+            self._losses = torch.compile(self._losses_of_members, dynamic=False, mode="reduce-overhead")
 
     def _losses_of_members(self, inputs: Signals, targets: Signals) -> Float[Tensor, " member"]:
         return self.problem.ensemble.apply_to_members(self._loss_of_one, inputs, targets)
@@ -37,7 +38,7 @@ class PyTorchEngine(Engine):
                 loss = self._losses(x, y)
                 gradients = torch.autograd.grad(loss.sum(), self._parameters, materialize_grads=True)
                 self._collect(gradients, first=not losses)
-                losses.append(loss.detach())
+                losses.append(loss.detach().clone())  # a CUDA graph writes its results to the same place every time
         if parts == 1:
             return losses[0]
         self.gradient.div_(parts)

@@ -15,8 +15,8 @@ from torch import nn
 
 from wavecoder.engine import Problem, choose
 from wavecoder.engine.base import is_elementwise
-from wavecoder.ensemble import Ensemble, check_network
-from wavecoder.runs.resolvers import option_name, overridden_keys
+from wavecoder.ensemble import Ensemble, check_network, outline, trained_parameters
+from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, target_is_replaced
 from wavecoder.runs.settings import RENAMED, SettingError, Settings
 from wavecoder.signals import SinusoidSource
 
@@ -91,20 +91,30 @@ def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
     with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
         check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
     make_optimizer, make_scheduler = make_optimization(config, settings)
+    with as_setting_error(f"model={choice.model}"):
+        ensemble = outline(choice.make, min(settings.num_seeds, 2))
     with as_setting_error("optimizer"):
-        is_elementwise(make_optimizer, settings.num_seeds)
+        if not is_elementwise(make_optimizer, settings.num_seeds):
+            make_optimizer(trained_parameters(ensemble))  # some optimisers look at shapes
+    if make_scheduler is not None:
+        _try_scheduler(make_optimizer, make_scheduler)
+    if here and settings.engine.name == "compiled":
+        _check_engine(ensemble, loss, settings)
+
+
+def _try_scheduler(make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any]) -> None:
+    parameter = nn.Parameter(torch.zeros(2, 2))
+    parameter.grad = torch.zeros_like(parameter)
+    optimizer = make_optimizer([parameter])
     with as_setting_error("scheduler"):
-        if make_scheduler is not None:
-            make_scheduler(make_optimizer([nn.Parameter(torch.zeros(2, 2))]))
-    if here:
-        _check_engine(choice, loss, settings)
+        scheduler = make_scheduler(optimizer)
+        optimizer.step(lambda: torch.zeros(()))
+        scheduler.step()
 
 
-def _check_engine(choice: NetworkChoice, loss: Any, settings: Settings) -> None:
+def _check_engine(ensemble: Ensemble, loss: Any, settings: Settings) -> None:
     accelerator = settings.trainer.get("accelerator", "auto")
     gpu = accelerator in ("gpu", "cuda") or (accelerator == "auto" and torch.cuda.is_available())
-    with torch.device("meta"), as_setting_error(f"model={choice.model}"):
-        ensemble = Ensemble(choice.make, range(min(settings.num_seeds, 2)))
     problem = Problem(
         ensemble,
         loss,
@@ -146,7 +156,7 @@ def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[
         SettingError: A class cannot be found.
     """
     optimizer_class, arguments = _class(config, "optimizer"), _arguments(config, "optimizer")
-    if "fused" in _parameters(optimizer_class) and (config.trainer.accelerator == "cpu" or torch.cuda.is_available()):
+    if "fused" in _parameters(optimizer_class) and (config.trainer.get("accelerator") == "cpu" or torch.cuda.is_available()):
         arguments = {"fused": True} | arguments
     make_optimizer = partial(optimizer_class, **arguments)
     if not config.scheduler.get("_target_"):
@@ -177,21 +187,24 @@ def _class(config: DictConfig, group: str) -> Any:
 
 
 def _parameters(kind: Any) -> dict[str, Parameter]:
-    return dict(signature(kind).parameters)
+    try:
+        return dict(signature(kind).parameters)
+    except ValueError:  # a function that is not written in Python
+        return {}
 
 
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
     """The arguments in a group for the class in its `_target_`.
 
-    If the class was replaced on the command line, those arguments of the option's own class that the new one does not take are
-    left out; what was itself set on the command line is kept, for the class to refuse.
+    If the class was replaced, on the command line or by an experiment, those arguments of the option's own class that the new
+    one does not take are left out; others are kept, for the class to refuse.
     """
     overridden = overridden_keys(config.hydra.overrides.task)
     keys = [str(key) for key in config[group] if not str(key).startswith("_") and not OmegaConf.is_missing(config[group], key)]
-    if f"{group}._target_" in overridden:
-        taken = _parameters(_class(config, group))
+    if target_is_replaced(config, group):
+        taken, own = _parameters(_class(config, group)), own_settings(group, str(config.hydra.runtime.choices[group]))
         if not any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values()):
-            keys = [key for key in keys if key in taken or f"{group}.{key}" in overridden]
+            keys = [key for key in keys if key in taken or key not in own or f"{group}.{key}" in overridden]
     for key in keys:
         if f"{group}.{key}" in RENAMED and key not in _parameters(_class(config, group)):
             raise SettingError(f"{group}.{key}: is now called {RENAMED[f'{group}.{key}']}")

@@ -5,10 +5,13 @@ import os
 import re
 from collections.abc import Sequence
 from datetime import datetime
+from functools import cache
 from secrets import token_hex
 from typing import Any
 
 from omegaconf import OmegaConf
+
+from wavecoder.runs.overrides import CONF
 
 _LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
 
@@ -41,11 +44,24 @@ def overridden_keys(overrides: Sequence[str]) -> set[str]:
 
 
 def option_name(config: Any, group: str) -> str:
-    """What was chosen in a group: the name of the option, or the class's if `_target_` was set on the command line."""
-    hydra = config.hydra
-    if f"{group}._target_" in overridden_keys(hydra.overrides.task):
+    """What was chosen in a group: the name of the option, or the class's if another `_target_` was set."""
+    if target_is_replaced(config, group):
         return str(config[group]._target_).rpartition(".")[2]
-    return str(hydra.runtime.choices[group])
+    return str(config.hydra.runtime.choices[group])
+
+
+def target_is_replaced(config: Any, group: str) -> bool:
+    """Whether the `_target_` of a group is not that of the option chosen: the command line or an experiment has set another."""
+    own = own_settings(group, str(config.hydra.runtime.choices[group])).get("_target_", config[group]._target_)
+    return f"{group}._target_" in overridden_keys(config.hydra.overrides.task) or config[group]._target_ != own
+
+
+@cache
+def own_settings(group: str, option: str) -> dict[str, Any]:
+    """What the file of an option of ours says of its group."""
+    file = CONF / group / f"{option}.yaml"
+    content: Any = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else {}
+    return dict(content.get(group, content))  # the file of an option may set other groups too
 
 
 def network_name(config: Any) -> str:

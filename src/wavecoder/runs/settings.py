@@ -185,6 +185,9 @@ class Settings:
         _require(
             given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts"
         )
+        for key in ("limit_train_batches", "overfit_batches", "fast_dev_run", "val_check_interval"):
+            counted = "data.train_size, trainer.max_epochs and trainer.check_val_every_n_epoch count"
+            _require(given(key) is None, f"trainer.{key}", given(key), f"left alone: it counts chunks of steps; {counted}")
         _require_choice("trainer.precision", given("precision", "32-true"))
         _require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
         clip = given("gradient_clip_val")

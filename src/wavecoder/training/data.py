@@ -13,12 +13,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from wavecoder.engine.base import Block, Signals
 from wavecoder.metrics import EvaluationBatch
 from wavecoder.rng import generator
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise
-
-Signals = Float[Tensor, "member batch time"]
-Block = Float[Tensor, "step member batch time"]
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
@@ -204,6 +202,7 @@ class TrainingChunks:
 
     def __init__(self, datamodule: SignalDataModule) -> None:
         self._source = datamodule
+        self._fixed: SignalSet | None = None  # the training set, once it is made
 
     def __len__(self) -> int:
         return -(-self._source.steps_per_epoch // self._source.steps_per_execution)
@@ -229,7 +228,9 @@ class TrainingChunks:
             return source.signals.fresh(keys, count), torch.arange(len(keys) * count, device=device).view(shape).transpose(0, 1)
         keys = [generator(device, seed, "batch order", epoch) for seed in source.seeds]
         orders = [torch.randperm(source.signals.train_size, generator=key, device=device)[:count] for key in keys]
-        return source.signals.training_set(device), torch.stack(orders).view(shape).transpose(0, 1)
+        if self._fixed is None:
+            self._fixed = source.signals.training_set(device)
+        return self._fixed, torch.stack(orders).view(shape).transpose(0, 1)
 
 
 def datamodule_of(trainer: L.Trainer) -> SignalDataModule:

@@ -137,10 +137,10 @@ class AutoencoderModule(L.LightningModule):
 
         What `self.log_dict` does for the same costs as much as a hundred optimiser steps.
         """
-        means = self._average(torch.stack(list(metrics.values()))) if metrics else ()
+        means = self._average(torch.stack(list(metrics.values()))) if metrics else torch.empty(0)
         self.trainer.callback_metrics.update(zip(metrics, means, strict=True))
         if self.logger is not None:
-            self.logger.log_metrics({metric: mean.item() for metric, mean in zip(metrics, means, strict=True)}, self.global_step)
+            self.logger.log_metrics(dict(zip(metrics, means.tolist(), strict=True)), self.global_step)
 
     # The test at the end of a run measures as the validation does, with the training signals added (see the data module).
     on_test_epoch_start = on_validation_epoch_start

@@ -1,5 +1,6 @@
 """The checkpoint from which an interrupted run resumes."""
 
+import os
 import time
 from pathlib import Path
 
@@ -15,9 +16,14 @@ class LastCheckpoint(Checkpoint):
     Args:
         folder: Where.
         every_seconds: The least time between two checkpoints, in seconds; as much work can be lost, and an epoch.
+
+    Raises:
+        ValueError: The time is not a number, or below 0.
     """
 
     def __init__(self, folder: str, every_seconds: float) -> None:
+        if not isinstance(every_seconds, int | float) or not every_seconds >= 0:
+            raise ValueError(f"last.every_seconds={every_seconds}: must be a number of seconds, 0 or more")
         self.file = Path(folder) / "last.ckpt"
         self.every_seconds = every_seconds
         self._saved = 0.0
@@ -33,5 +39,7 @@ class LastCheckpoint(Checkpoint):
             new = self.file.with_suffix(".new")
             trainer.save_checkpoint(new, weights_only=False)
             if trainer.is_global_zero:
+                with new.open("rb") as file:
+                    os.fsync(file.fileno())
                 new.replace(self.file)
             self._saved = now

@@ -1,5 +1,7 @@
 """The errors of the references, such as the SVD and the Bayes denoiser, next to the autoencoder's wherever that appears."""
 
+import math
+import time
 from pathlib import Path
 
 import lightning as L
@@ -14,7 +16,7 @@ from wavecoder.references import REFERENCES, Moments, Reference, moments_of, pop
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
 
-_WRITE_EVERY = 5  # seconds; TensorBoard's writer does it in a thread of its own
+_WRITE_EVERY = 5  # seconds
 
 
 class ReferenceErrors(L.Callback):
@@ -43,6 +45,7 @@ class ReferenceErrors(L.Callback):
         self.references: dict[str, Reference] = {}
         self.errors: dict[str, dict[str, float]] = {}
         self._writers: dict[str, SummaryWriter] = {}
+        self._written = -math.inf
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
@@ -74,14 +77,17 @@ class ReferenceErrors(L.Callback):
         }
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._report(trainer, pl_module)
+        self._report(trainer, pl_module, is_last=False)
 
     def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._report(trainer, pl_module)
+        self._report(trainer, pl_module, is_last=True)
 
-    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule, is_last: bool) -> None:
         assert isinstance(pl_module, AutoencoderModule)
         pl_module.report({metric: ratio.mean() for metric, ratio in self.ratios(pl_module).items()})
+        if not is_last and time.monotonic() - self._written < _WRITE_EVERY:
+            return  # their lines are straight, and two points would do
+        self._written = time.monotonic()
         for name, writer in self._writers.items():
             for metric in pl_module.meter.compute():
                 if metric in self.errors[name]:
