@@ -27,7 +27,7 @@ _ALL, _NONE = 0.95, 0.05  # fractions of seeds that count as all and as none of 
 
 Values = Float[ndarray, " member"]
 Job = Mapping[str, Any]
-"""What `results.read_sweep` gives for a job of a sweep."""
+"""What `store.read_sweep` gives for a job of a sweep."""
 
 
 class Missing(LookupError):
@@ -119,7 +119,7 @@ class PaperRuns:
     Of several jobs with the same network, the first measured with the paper's noise counts, or else the first.
 
     Args:
-        jobs: What `results.read_sweep` returned: the best first.
+        jobs: What `store.read_sweep` returned: the best first.
         folder: The folder it was read from.
 
     Attributes:

@@ -20,8 +20,9 @@ from wavecoder.paper.claims import Job, PaperRuns
 from wavecoder.paper.figures import make_figures
 from wavecoder.paper.tables import describe_references, in_order, make_tables
 from wavecoder.paper.verdicts import judge_all
-from wavecoder.runs import resolvers, results
+from wavecoder.runs import resolvers
 from wavecoder.runs.settings import SettingError
+from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
 from wavecoder.training.files import write_atomically, write_figure
 
@@ -88,7 +89,7 @@ def _is_html(template: str | None) -> bool:
 def _read(folder: Path) -> list[dict[str, Any]]:
     if not folder.is_dir():
         raise SettingError(f"{folder}: there is no such folder")
-    jobs = results.read_sweep(folder)
+    jobs = read_sweep(folder)
     if not jobs:
         raise SettingError(f"{folder}: there are no jobs of a sweep in it")
     if all(job["status"] == "outdated" for job in jobs):

@@ -11,7 +11,7 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from importlib.metadata import version
 from pathlib import Path
 from typing import NoReturn
@@ -26,8 +26,8 @@ from wavecoder.runs import job, resolvers
 from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
-FAILED, BAD_INPUT = 1, 2  # exit statuses
-_LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
+FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
+LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
 _OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it
     "hydra/launcher/submitit_slurm": "hydra/launcher=slurm",
     "hydra/sweeper/optuna": "hydra/sweeper=optuna",
@@ -36,7 +36,7 @@ _OF_PLUGINS = {  # configuration that comes with an optional package, and what a
 
 def main() -> None:
     """The command `wavecoder`."""
-    commands = {"train": train, "report": report}
+    commands = {"train": train, "report": report, "status": status, "cancel": cancel}
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "-sc":
         _complete(os.environ.get("COMP_LINE", ""), commands)
@@ -77,30 +77,58 @@ def train() -> None:
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
-        if type(error).__name__ in _LOST_JOBS:
-            _name_lost_job(error)
+        if type(error).__name__ in LOST_JOBS:  # of a search
+            print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
+            sys.exit(FAILED)
         exit_with_error(error)
 
 
 def report() -> None:
     """Write the report of a sweep, also of one that is not complete."""
-    parser = argparse.ArgumentParser(description=(report.__doc__ or "").splitlines()[0])
-    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
-    folder = parser.parse_args().sweep
+    folder = _folder_argument(report)
 
     from wavecoder.paper.report import write_report  # torch takes seconds to import
 
+    print(f"The report is {_call(write_report, folder)}")
+
+
+def status() -> None:
+    """Show what the jobs of a sweep are doing."""
+    folder = _folder_argument(status)
+
+    from wavecoder.runs.status import show_status
+
+    _call(show_status, folder)
+
+
+def cancel() -> None:
+    """End the jobs of a sweep, on Slurm too; its command resumes it."""
+    folder = _folder_argument(cancel)
+
+    from wavecoder.runs.status import cancel_sweep
+
+    _call(cancel_sweep, folder)
+
+
+def _folder_argument(command: Callable[[], None]) -> Path:
+    """The only argument of a command, the folder of a sweep."""
+    parser = argparse.ArgumentParser(description=(command.__doc__ or "").splitlines()[0])
+    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
+    folder: Path = parser.parse_args().sweep
+    return folder
+
+
+def _call(function: Callable[[Path], object], folder: Path) -> object:
+    """What a function makes of a folder; it leaves with status 2 on bad input."""
     try:
-        print(f"The report is {write_report(folder)}")
+        return function(folder)
     except SettingError as error:
         exit_with_error(error)
 
 
-def _name_lost_job(error: Exception) -> NoReturn:
-    """Say in one line that the process of a sweep's job was ended from outside, and leave with status 1."""
-    what = re.sub(r" with path \S+", "", str(error).splitlines()[0]).rstrip(".")
-    print(f"error: a job was lost: {what}; with sweep=NAME the same command again runs what is missing", file=sys.stderr)
-    sys.exit(FAILED)
+def lost_job(error: Exception) -> str:
+    """One line for a job whose process was ended from outside."""
+    return re.sub(r" with path \S+", "", str(error).splitlines()[0]).rstrip(".")
 
 
 def wants_traceback() -> bool:

@@ -7,17 +7,18 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
+from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results
+from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.files import ARRAYS
 
@@ -25,7 +26,7 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
-_LONGEST_WAIT = 600  # seconds that the other processes of a run wait for the first
+_LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
@@ -67,33 +68,34 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
         SystemExit: In a single run, on bad input.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
-    with _locked(folder) if is_first_process() else nullcontext():
-        return _run_job(config, work, folder)
+    is_first = is_first_process(config)
+    with _locked(folder) if is_first else nullcontext(), _one_task(config):
+        return _run_job(config, work, folder, is_first)
 
 
-def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path) -> float:
+def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path, is_first: bool) -> float:
     single = HydraConfig.get().mode == RunMode.RUN
     fingerprint = results.fingerprint(config)
-    record = results.read_record(folder) if is_first_process() else _record_of_first_process(folder, fingerprint)
-    if record["status"] == "completed" and record["config_fingerprint"] == fingerprint:
+    record = results.read_record(folder) if is_first else _record_of_first_process(folder, fingerprint)
+    if results.is_complete(record, fingerprint):
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
-    if is_first_process():
+    if is_first:
         record = _prepare(folder, record, fingerprint)
     checkpoint = folder / results.LAST_CHECKPOINT if record["resumes"] else None
     try:
         with _own_command_line():
             return work(config, checkpoint)
     except Exception as error:
-        if not is_first_process():
+        if not is_first:
             raise  # the first process of the run writes its record
         if single and isinstance(error, SettingError):
             _remove_new_folders()
             cli.exit_with_error(error)
         kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
         message = kind + " ".join(str(error).split())
-        results.write_results(folder, {"status": "failed", "error": message, "config_fingerprint": fingerprint})
+        results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
         if single:
             raise
         (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
@@ -108,11 +110,29 @@ def _locked(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        log.info("%s: another process is working on it, waiting", folder.name)
-        lock.acquire()
+        place = results.read_record(folder).get("place", {})
+        holder = f" (process {place['pid']} on {place['host']})" if place else ""
+        log.info("%s: another process is working on it%s, waiting", folder.name, holder)
+        _wait_for(lock, folder, holder)
     with lock:
         lock.release()  # it is held twice now
         yield
+
+
+def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
+    """Wait for a run's lock. Where the file system has no locks it is a file, which a process that was killed leaves behind.
+
+    Raises:
+        TimeoutError: It is such a file, and nothing has changed in the run's folder for a long time.
+    """
+    while True:
+        with suppress(Timeout):
+            lock.acquire(timeout=10)
+            return
+        changed = max(path.stat().st_mtime for path in (folder, *folder.glob("*"), *folder.glob("*/*")) if path.exists())
+        if isinstance(lock, SoftFileLock) and time.time() - changed > _LONGEST_WAIT:
+            remedy = f"if nothing runs there, remove {folder / '.lock'}"
+            raise TimeoutError(f"{folder.name} is locked by another process{holder} that has written nothing; {remedy}")
 
 
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
@@ -127,11 +147,17 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
     resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
     if resumes:
         log.info("%s resumes from its last checkpoint", folder.name)
-    record = {"status": "unfinished", "config_fingerprint": fingerprint, "resumes": resumes, "started_by": _process_group()}
+    record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
     results.write_results(folder, record)
     return record
+
+
+def _begun(fingerprint: str) -> dict[str, Any]:
+    """What a record says of any run that has begun."""
+    chosen = results.as_choices(HydraConfig.get().overrides.task)
+    return {"config_fingerprint": fingerprint, "overrides": chosen, "place": results.place()}
 
 
 def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
@@ -143,8 +169,7 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
-        complete = record["status"] == "completed" and record["config_fingerprint"] == fingerprint
-        if complete or record.get("started_by") == _process_group():
+        if results.is_complete(record, fingerprint) or record.get("started_by") == _process_group():
             return record
         time.sleep(0.2)
     raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")
@@ -184,9 +209,24 @@ def _own_command_line() -> Iterator[None]:
             torch.distributed.destroy_process_group()
 
 
-def is_first_process() -> bool:
-    """Whether this process is the first of a run, which writes for all."""
-    return os.environ.get("LOCAL_RANK", "0") == "0" and os.environ.get("SLURM_PROCID", "0") == "0"
+def is_first_process(config: DictConfig) -> bool:
+    """Whether this process is the first of a run, which writes for all. Tasks of a Slurm step may be runs of their own."""
+    shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
+    return os.environ.get("LOCAL_RANK", "0") == "0" and (not shared or os.environ.get("SLURM_PROCID", "0") == "0")
+
+
+@contextmanager
+def _one_task(config: DictConfig) -> Iterator[None]:
+    """Make this the first task of a Slurm step while it works on a run of its own; Lightning lets the first alone write."""
+    number = os.environ.get("SLURM_PROCID", "0")
+    if number == "0" or not is_first_process(config):
+        yield
+        return
+    os.environ["SLURM_PROCID"] = "0"
+    try:
+        yield
+    finally:
+        os.environ["SLURM_PROCID"] = number
 
 
 def _remove_new_folders() -> None:

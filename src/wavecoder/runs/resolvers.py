@@ -12,6 +12,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from wavecoder.runs.overrides import CONF
+from wavecoder.runs.settings import count_processes
 
 _LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
 
@@ -25,12 +26,17 @@ def register() -> None:
     OmegaConf.register_new_resolver("epochs", epochs, replace=True)
 
 
-def run_folder(name: str) -> str:
-    """The folder of a single run in `outputs/runs/`: one of its own, which the tasks of a Slurm step share."""
+def run_folder(name: str, devices: object, num_nodes: int) -> str:
+    """The folder of a single run in `outputs/runs/`: one of its own, which the tasks of a Slurm step that run it share."""
     slurm = os.environ
-    if int(slurm.get("SLURM_STEP_NUM_TASKS", "1")) > 1:
+    if tasks_share_a_run(devices, num_nodes):
         return f"slurm/{slurm['SLURM_JOB_ID']}.{slurm['SLURM_STEP_ID']}_{name}"
     return f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{name}_{token_hex(3)}"
+
+
+def tasks_share_a_run(devices: object, num_nodes: int) -> bool:
+    """Whether the tasks of a Slurm step share one run, rather than being runs of their own."""
+    return int(os.environ.get("SLURM_STEP_NUM_TASKS", "1")) > 1 and count_processes(devices, num_nodes) > 1
 
 
 def sweep_folder(name: str | None) -> str:

@@ -4,9 +4,10 @@ import hashlib
 import json
 import logging
 import math
+import os
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -42,13 +43,20 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included."""
-    apart = ("hydra", "callbacks", "logger", "sweep", "threads")
+    apart = ("hydra", "callbacks", "logger", "sweep", "jobs_per_task", "stack_seeds", "detach", "threads")
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
         if key not in apart
     }
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def place() -> dict[str, Any]:
+    """Where a run works: host and process, and in a job of Slurm that job's id."""
+    slurm = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    job = "_".join(each for each in slurm if each) or os.environ.get("SLURM_JOB_ID")
+    return {"host": os.uname().nodename, "pid": os.getpid()} | ({"slurm_job": job} if job else {})
 
 
 def versions() -> dict[str, str]:
@@ -83,10 +91,9 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def read_sweep(folder: Path) -> list[dict[str, Any]]:
-    """The results of every job of a sweep, best `val/mse` first; jobs that failed or are not finished come last."""
-    folders = sorted(path for path in folder.iterdir() if (path / ".hydra").is_dir() or (path / RESULTS).exists())
-    return sorted(({"job": job.name, "overrides": read_overrides(job), **read_record(job)} for job in folders), key=_rank)
+def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
+    """Whether a record is that of a completed run of the configuration with this fingerprint."""
+    return record["status"] == "completed" and record["config_fingerprint"] == wanted
 
 
 def read_overrides(folder: Path) -> dict[str, str]:
@@ -94,7 +101,12 @@ def read_overrides(folder: Path) -> dict[str, str]:
     file = folder / ".hydra" / "overrides.yaml"
     chosen = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
     assert isinstance(chosen, list)
-    return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (str(each).partition("=") for each in chosen)}
+    return as_choices(map(str, chosen))
+
+
+def as_choices(overrides: Iterable[str]) -> dict[str, str]:
+    """Overrides as they are read by people: values by key."""
+    return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (each.partition("=") for each in overrides)}
 
 
 def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -104,7 +116,7 @@ def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         others = tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "seed"))
         pooled = job["status"] == "completed" and "seed" in job["overrides"]
         alike.setdefault(others if pooled else (("job", job["job"]),), []).append(job)
-    return sorted((_pooled(group) for group in alike.values()), key=_rank)
+    return sorted((_pooled(group) for group in alike.values()), key=rank)
 
 
 def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -126,7 +138,8 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _rank(job: Mapping[str, Any]) -> tuple[bool, float]:
+def rank(job: Mapping[str, Any]) -> tuple[bool, float]:
+    """Sorts jobs: the best `val/mse` first, those without one last."""
     error = job["metrics"]["val/mse"]["mean"] if "metrics" in job else None
     return ("metrics" not in job, math.inf if error is None else error)
 

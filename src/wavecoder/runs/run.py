@@ -11,6 +11,7 @@ import lightning as L
 import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
@@ -22,6 +23,7 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables
+from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError, Settings, from_config
 from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
 from wavecoder.training.data import Noise, SignalDataModule
@@ -86,8 +88,10 @@ def prepare(config: DictConfig) -> Run:
 def _make_trainer(config: DictConfig, folder: Path) -> L.Trainer:
     callbacks: list[L.Callback] = list(build.make_objects(config, "callbacks").values())
     logger: Logger | bool = build.make_objects(config, "logger") if config.logger.get("_target_") else False
-    # under Slurm the submitting process is responsible for requeueing
-    plugins = [SLURMEnvironment(auto_requeue=False)] if SLURMEnvironment.detect() else None
+    # under Slurm the submitting process is responsible for requeueing; tasks that share no run do not wait for one another
+    shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
+    environment = SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()
+    plugins = [environment] if SLURMEnvironment.detect() else None
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
@@ -147,6 +151,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
     if trainer.is_global_zero:
         if isinstance(trainer.logger, TensorBoardLogger):
             _log_hyperparameters(trainer.logger, record)
+            trainer.logger.finalize("success")  # it was opened again, and has a thread
         results.write_results(run.folder, record)
         _print_results(record, run.folder)
     mean = record["metrics"]["val/mse"]["mean"]
@@ -156,7 +161,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
 def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
     """What `results.json` holds of a completed run."""
     settings = run.settings
-    signals = (outcome.steps - outcome.resumed_at_step) * run.datamodule.batch_size * settings.num_seeds
+    signals = outcome.steps * run.datamodule.batch_size * settings.num_seeds
     return {
         "status": "completed",
         "schema": results.SCHEMA,
@@ -180,6 +185,8 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         },
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
+        "overrides": results.as_choices(HydraConfig.get().overrides.task),
+        "place": results.place(),
     }
 
 
@@ -252,5 +259,7 @@ def _silence_libraries() -> None:
 
 
 def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The cores that this process may use; Slurm may have given it fewer than the system would let it have."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
+    return min(cores, int(given)) if given.isdigit() else cores

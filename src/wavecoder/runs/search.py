@@ -19,12 +19,18 @@ from optuna.trial import TrialState
 
 from wavecoder.runs import cli, results
 from wavecoder.runs.overrides import quote_whole_numbers
+from wavecoder.runs.plan import Job
 from wavecoder.runs.settings import SettingError
+from wavecoder.runs.store import read_sweep
+from wavecoder.runs.sweep import conclude
 from wavecoder.training.files import write_atomically
 
 BEST = Path("experiment", "best.yaml")
 
 _NOT_CHOSEN = ("experiment", "debug", "callbacks", "logger")  # groups that are not part of a network
+
+
+_locks: dict[Path, FileLock] = {}  # held until the process ends; not in the callback, which launchers pickle
 
 
 class ResumeSearch(Callback):
@@ -35,17 +41,14 @@ class ResumeSearch(Callback):
     parameters and so in the same folders.
     """
 
-    def __init__(self) -> None:
-        self._lock: FileLock | None = None
-
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         optuna.logging.set_verbosity(logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of its queue of trials
         folder = Path(config.hydra.sweep.dir)
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(folder / ".lock")  # held until the process ends
+        lock = _locks[folder] = FileLock(folder / ".lock")
         try:
-            self._lock.acquire(blocking=False)
+            lock.acquire(blocking=False)
             made, left = _resume(config)
         except Timeout:
             cli.exit_with_error(SettingError(f"sweep={config.sweep}: another process works on this search"))
@@ -58,17 +61,21 @@ class ResumeSearch(Callback):
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
         folder = Path(config.hydra.sweep.dir)
-        best = next(iter(results.read_sweep(folder)), None)
-        if best is None or best["status"] != "completed":
-            return
-        from wavecoder.runs import tables  # imports torch
+        jobs = read_sweep(folder)
+        if jobs and jobs[0]["status"] == "completed":
+            _write_best(folder, jobs[0])
+        conclude(folder, [Job(job["job"], (), job["config_fingerprint"]) for job in jobs])
 
-        line, command = tables.closing_line(best), f"--config-dir {os.path.relpath(folder)} experiment={BEST.stem}"
-        file = folder / BEST
-        file.parent.mkdir(exist_ok=True)
-        head = f"# @package _global_\n# The best network of a search: {line}\n# {command}\n"
-        write_atomically(file, head + _experiment(folder / best["job"]))
-        print(f"The best: {line}, written as an experiment: {command}")
+
+def _write_best(folder: Path, best: dict[str, Any]) -> None:
+    from wavecoder.runs import tables  # imports torch
+
+    line, command = tables.closing_line(best), f"--config-dir {os.path.relpath(folder)} experiment={BEST.stem}"
+    file = folder / BEST
+    file.parent.mkdir(exist_ok=True)
+    head = f"# @package _global_\n# The best network of a search: {line}\n# {command}\n"
+    write_atomically(file, head + _experiment(folder / best["job"]))
+    print(f"The best: {line}, written as an experiment: {command}")
 
 
 def _resume(config: DictConfig) -> tuple[int, int]:

@@ -137,6 +137,9 @@ class Settings:
     basis: str = MISSING
     threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
     sweep: Optional[str] = None  # noqa: UP045
+    jobs_per_task: int = 1
+    stack_seeds: bool = False
+    detach: bool = False
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -155,6 +158,7 @@ class Settings:
         _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
+        _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
         _require_choice("basis", self.basis)
         _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
@@ -171,6 +175,11 @@ class Settings:
     def accumulate(self) -> int:
         """Batches whose gradients are averaged in an optimiser step."""
         return int(self.trainer.get("accumulate_grad_batches", 1))
+
+    @property
+    def processes(self) -> int:
+        """How many processes share a run, as far as the settings say."""
+        return count_processes(self.trainer.get("devices", 1), self.trainer.get("num_nodes", 1))
 
     @property
     def steps(self) -> int:
@@ -193,6 +202,11 @@ class Settings:
         clip = given("gradient_clip_val")
         if clip is not None:
             _require(_is_positive(clip), "trainer.gradient_clip_val", clip, "a number above 0")
+
+
+def count_processes(devices: object, num_nodes: int) -> int:
+    """How many processes Lightning starts for so many devices on each node, as far as the setting says."""
+    return (devices if isinstance(devices, int) else 1) * num_nodes
 
 
 def from_config(config: DictConfig) -> Settings:

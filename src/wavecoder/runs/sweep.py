@@ -1,235 +1,240 @@
-"""Runs and sweeps as a whole: settings checked before anything is written, progress, one table at the end."""
+"""A sweep from the command to its table: planned, checked, launched as far as it is not done, followed, summed up."""
 
 import logging
 import os
-import subprocess
+import sys
 import threading
 import time
-from collections.abc import Mapping
-from importlib.util import find_spec
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
-from hydra.core.global_hydra import GlobalHydra
-from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from hydra.core.plugins import Plugins
+from hydra.core.utils import configure_log
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
+from rich.progress import track
 
-from wavecoder.runs import cli, results
-from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs import cli, results, slurm
+from wavecoder.runs.checks import check_jobs, runs_here
+from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
+from wavecoder.runs.settings import SettingError
+from wavecoder.runs.status import duration, lost_jobs, note_ids, queued_jobs, slurm_name
+from wavecoder.runs.store import State, Store, read_sweep
+from wavecoder.runs.tasks import make_tasks, run_jobs, run_task, task_overrides, write_batch
+
+_ASK_EVERY = 3  # seconds between two looks at Slurm's queue
+_PATIENCE = 600  # seconds that Slurm may take to answer again, as while it is restarted
+_NEVER_AFTER = 20  # seconds after which a task that can never run is not waited for
 
 log = logging.getLogger(__name__)
 
 
-class CheckSettings(Callback):
-    """Refuses settings that cannot be used before Hydra has made a folder, for every job of a sweep before the first runs.
+def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str]) -> None:
+    """Run those jobs of a sweep that are not done, and end with the table of all.
 
-    Hydra turns an exception in a callback into a warning, so these leave the process themselves.
-    """
-
-    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            settings = from_config(config)
-            folder = Path(config.hydra.run.dir).absolute()
-            if is_first_process():  # the others of a sweep's job have its settings too
-                _check_single_run(config, settings, folder)
-            _check_device(settings)
-            _check_training(config, settings, here=True)
-        except (SettingError, OmegaConfBaseException) as error:
-            cli.exit_with_error(error)
-        remember_new_folders(folder)
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        loader = GlobalHydra.instance().config_loader()
-        try:
-            _check_plugins(config)
-            from_config(config)
-            _check_jobs(config)
-            _check_cluster(config)
-            for job in _known_jobs(config):
-                composed = loader.load_sweep_config(config, job)
-                settings = from_config(composed)
-                here = _runs_here(config)
-                if here:
-                    _check_device(settings)
-                _check_training(composed, settings, here)
-        except (SettingError, HydraException, OmegaConfBaseException) as error:
-            cli.exit_with_error(error)
-
-
-_sweep_ended = threading.Event()  # not an attribute of the callback, which launchers pickle
-
-
-class SweepProgress(Callback):
-    """Prints after each job of a sweep how many are done and how long the others will take.
-
-    It reads the jobs' records on disk, so that it is the same under every launcher.
-    """
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        loader = GlobalHydra.instance().config_loader()
-        wanted = [results.fingerprint(loader.load_sweep_config(config, job)) for job in _known_jobs(config)]
-        jobs = dict(zip(_job_folders(config), wanted, strict=True))
-        _sweep_ended.clear()
-        threading.Thread(target=_print_progress, args=(jobs, _sweep_ended), daemon=True).start()
-
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        _sweep_ended.set()
-
-
-def _print_progress(jobs: Mapping[Path, str], end: threading.Event) -> None:
-    """Check every second which jobs are done, and print when the number has risen.
+    Leaves with status 1 if a job that was asked for is not completed in the end.
 
     Args:
-        jobs: The fingerprint that each folder's configuration has.
-        end: When to stop.
+        config: The sweep's configuration, with its `hydra` node.
+        context: Hydra's.
+        arguments: What is swept.
+
+    Raises:
+        SettingError: A job cannot be run as it is; nothing was written.
     """
-    started = time.monotonic()
-    failed_before = {folder: _changed(folder) for folder in jobs if results.read_record(folder)["status"] == "failed"}
+    folder, composer = Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
+    configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+    jobs = _plan(folder, composer, job_overrides(arguments, context.config_loader))
+    missing = _incomplete(folder, jobs)
+    on_slurm = str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
+    queued = queued_jobs(folder, missing) if on_slurm and folder.exists() else {}
+    new = [job for job in missing if job.name not in queued]
+    if config.stack_seeds:
+        new = stack_seeds(new, composer)
+    check_jobs(new, composer, runs_here(config))
 
-    def is_done(folder: Path, fingerprint: str) -> bool:
-        record = results.read_record(folder)
-        if record.get("config_fingerprint") != fingerprint:
-            return False
-        if record["status"] == "failed":
-            return failed_before.get(folder) != _changed(folder)
-        return bool(record["status"] == "completed")
-
-    before = done = sum(is_done(*job) for job in jobs.items())
-    while not end.wait(1.0):
-        now = sum(is_done(*job) for job in jobs.items())
-        if done < now < len(jobs):
-            left = (time.monotonic() - started) / (now - before) * (len(jobs) - now)
-            print(f"{now} of {len(jobs)} jobs done, about {_duration(left)} left", flush=True)
-        done = now
-
-
-def _changed(folder: Path) -> int:
-    return (folder / results.RESULTS).stat().st_mtime_ns
-
-
-def _duration(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min"
-
-
-def _has_known_jobs(config: DictConfig) -> bool:
-    """Whether a sweep's jobs are known before it runs; other sweepers than Hydra's own choose them as they go."""
-    return bool(config.hydra.sweeper._target_.rpartition(".")[2] == BasicSweeper.__name__)
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(config, folder / "multirun.yaml")
+    with Store(folder) as store:
+        store.remember({job: composer.key(job.overrides) for job in jobs})
+    waiting = f"{len(queued)} queued or running, " if queued else ""
+    place = os.path.relpath(folder)
+    print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
+    with _progress(folder, jobs):
+        if on_slurm:
+            _run_on_slurm(config, context, folder, new, missing)
+        elif new:
+            _run_here(config, context, folder, new, composer)
+    if not config.detach:
+        conclude(folder, jobs)
 
 
-def _known_jobs(config: DictConfig) -> list[list[str]]:
-    """The overrides of every job of a sweep, as far as they are known before it runs."""
-    if not _has_known_jobs(config):
-        return []
-    chosen = [f"{key}={value}" for key, value in (config.hydra.sweeper.params or {}).items()]
-    parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-    overrides = parser.parse_overrides([*chosen, *config.hydra.overrides.task])
-    return [list(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
-
-
-def _job_folders(config: DictConfig) -> list[Path]:
-    """The folders of these jobs."""
-    loader = GlobalHydra.instance().config_loader()
-    subfolders = [loader.load_sweep_config(config, job).hydra.sweep.subdir for job in _known_jobs(config)]
-    return [Path(config.hydra.sweep.dir, subfolder) for subfolder in subfolders]
-
-
-def _runs_here(config: DictConfig) -> bool:
-    """Whether the jobs of a sweep run on this machine."""
-    return str(config.hydra.launcher._target_).endswith(("BasicLauncher", "JoblibLauncher"))
-
-
-def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
-    """Refuse for a single run what only sweeps have, and a folder with contents that a run would mistake for its own."""
-    if settings.sweep is not None:
-        raise SettingError(f"sweep={settings.sweep}: is the name of a sweep, which needs -m")
-    launcher = config.hydra.runtime.choices["hydra/launcher"]
-    if launcher != "basic":
-        raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
-    found = [name for name in RUN_FOLDERS if (folder / name).exists()]
-    if found and not (folder / results.RESULTS).exists():
-        raise SettingError(
-            f"hydra.run.dir={config.hydra.run.dir}: holds {', '.join(found)} that no run has written; choose another folder"
-        )
-
-
-def _check_jobs(config: DictConfig) -> None:
-    """Refuse a sweep of no jobs, of the same job twice, or of several names."""
-    parser = OverridesParser.create()
-    for argument in config.hydra.overrides.task:
-        override = parser.parse_override(argument)
-        if override.key_or_group == "sweep" and override.is_sweep_override():
-            raise SettingError(f"{argument}: must be one name, for all jobs")
-    if not _has_known_jobs(config):
-        return
-    folders = _job_folders(config)
-    if not folders:
+def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
+    """The jobs of a sweep, composing only those that no earlier command has asked for in the same words."""
+    print(f"checking {len(overrides)} jobs…", flush=True)
+    wanted: dict[str, tuple[str, ...]] = {}
+    for chosen in overrides:
+        name = composer.name(chosen)
+        if name in wanted:
+            raise SettingError(f"-m: {name} stands for more than one job; choices must differ")
+        wanted[name] = chosen
+    if not wanted:
         raise SettingError("-m: the choices leave no job to run")
-    if twice := next((folder for folder in folders if folders.count(folder) > 1), None):
-        raise SettingError(f"-m: {twice.name} stands for more than one job; choices must differ")
+    with Store(folder) as store:
+        known = store.jobs()
+    console, jobs = Console(stderr=True), []
+    bar = track(wanted.items(), "checking", console=console, transient=True, disable=not console.is_terminal)
+    for name, chosen in bar:
+        key, job = known.get(name, ("", None))
+        jobs.append(job if job is not None and key == composer.key(chosen) else make_job(composer, chosen))
+    return jobs
 
 
-def _check_plugins(config: DictConfig) -> None:
-    """Refuse a launcher or a sweeper whose package is not installed."""
-    for part in ("launcher", "sweeper"):
-        package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
-        if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
-            raise SettingError(cli.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
+def _incomplete(folder: Path, jobs: Iterable[Job]) -> list[Job]:
+    with Store(folder) as store:
+        store.refresh()
+        states = store.states()
+    return [job for job in jobs if states.get(job.name, State()) != State("completed", job.fingerprint)]
 
 
-def _check_cluster(config: DictConfig) -> None:
-    """Refuse to submit jobs where no Slurm answers, before anything is written."""
-    if not str(config.hydra.launcher._target_).endswith(".SlurmLauncher"):
+def _run_here(config: DictConfig, context: HydraContext, folder: Path, jobs: Sequence[Job], composer: Composer) -> None:
+    """Run jobs in this process, or by a launcher that waits for them. What was lost is run again, as long as that helps."""
+    launcher_name = config.hydra.runtime.choices["hydra/launcher"]
+    if launcher_name == "basic":
+        run_jobs(write_batch(folder, config, launcher_name, [tuple(jobs)]), 0, folder, composer, context)
+        return
+    left = jobs
+    while left:
+        batch = write_batch(folder, config, launcher_name, make_tasks(left, config.jobs_per_task))
+        launcher = Plugins.instance().instantiate_launcher(hydra_context=context, task_function=run_task, config=config)
+        try:
+            for task in launcher.launch(task_overrides(batch), initial_job_idx=0):
+                _ = task.return_value  # which raises what went wrong
+        except Exception as error:
+            if type(error).__name__ not in cli.LOST_JOBS:
+                raise
+            before, left = len(left), _not_tried(folder, left)
+            log.error("a process was lost: %s", cli.lost_job(error))
+            if len(left) == before:
+                return  # named at the end
+        else:
+            return
+
+
+def _not_tried(folder: Path, jobs: Sequence[Job]) -> list[Job]:
+    """Those that have neither completed nor failed."""
+    members = {member.name: job for job in jobs for member in job.stacked or (job,)}
+    every = [member for job in jobs for member in job.stacked or (job,)]
+    open_ones = [job for job in _incomplete(folder, every) if results.read_record(folder / job.name)["status"] != "failed"]
+    left = {members[job.name].name for job in open_ones}
+    return [job for job in jobs if job.name in left]
+
+
+def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: Sequence[Job], asked: Sequence[Job]) -> None:
+    """Submit jobs in arrays as large as the cluster takes, and wait until none of those asked for is in its queue."""
+    largest, tasks = slurm.largest_array() if new else 1, make_tasks(new, config.jobs_per_task)
+    for first in range(0, len(tasks), largest):
+        batch = write_batch(folder, config, "slurm", tasks[first : first + largest])
+        ids = slurm.submit(config, context, slurm_name(folder, batch), task_overrides(batch), run_task)
+        note_ids(folder, batch, ids)
+        print(f"submitted {len(ids)} tasks as Slurm's job {ids[0].partition('_')[0]}", flush=True)
+    if config.detach:
+        print(f"`wavecoder status {os.path.relpath(folder)}` shows what becomes of them, and the same command again the table")
         return
     try:
-        answer = subprocess.run(["sinfo", "--noheader"], capture_output=True, text=True, timeout=60, check=False)
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise SettingError(f"hydra/launcher=slurm: no Slurm cluster answers here ({error})") from error
-    if answer.returncode:
-        said = answer.stderr.strip().splitlines() or ["sinfo fails"]
-        raise SettingError(f"hydra/launcher=slurm: no Slurm cluster answers here ({said[-1]})")
+        _wait_for_slurm(folder, asked)
+    except KeyboardInterrupt:
+        place = os.path.relpath(folder)
+        print(f"\nInterrupted; jobs stay in Slurm's queue: the same command waits again, `wavecoder cancel {place}` ends them")
+        raise SystemExit(cli.INTERRUPTED) from None
 
 
-def _check_device(settings: Settings) -> None:
-    if settings.trainer.get("accelerator") not in ("gpu", "cuda"):
-        return
-    import torch  # only if a GPU is asked for: importing it takes seconds
+def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
+    """Wait as long as Slurm has a task that can run, and say what it says of those that wait."""
+    said, silent_since, never_since = "", 0.0, 0.0
+    while True:
+        now = time.monotonic()
+        try:
+            tasks = set(queued_jobs(folder, asked).values())
+            silent_since = 0.0
+        except SettingError:  # it is being restarted, perhaps
+            silent_since = silent_since or now
+            if now - silent_since > _PATIENCE:
+                raise
+            time.sleep(_ASK_EVERY)
+            continue
+        if not tasks:
+            return
+        reasons = Counter(task.reason for task in tasks if task.state == "PENDING")
+        text = ", ".join(f"{count} ({reason})" for reason, count in sorted(reasons.items()) if reason not in ("None", "Priority"))
+        if text and text != said:
+            print(f"tasks that wait, and Slurm's reason: {text}", flush=True)
+        said = text
+        never_since = (never_since or now) if all(task.can_never_run for task in tasks) else 0.0
+        if never_since and now - never_since > _NEVER_AFTER:
+            remedy = f"`wavecoder cancel {os.path.relpath(folder)}`, then change what Slurm names"
+            print(f"none of them can run as it was submitted; {remedy}")
+            return
+        time.sleep(_ASK_EVERY)
 
-    if not torch.cuda.is_available():
-        raise SettingError("trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works")
+
+@contextmanager
+def _progress(folder: Path, jobs: Sequence[Job]) -> Iterator[None]:
+    """Print while a sweep runs how many jobs are done, read from their records, so that it is the same under every launcher."""
+    end = threading.Event()
+    thread = threading.Thread(target=_print_progress, args=(folder, jobs, end), daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        end.set()
+        thread.join()
 
 
-def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
-    from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
+def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event) -> None:
+    """Look every second, or less often if that takes long, which jobs are done, and print when the number has risen."""
+    started, pause = time.time(), 1.0
+    with Store(folder) as store:
 
-    check_training(config, settings, here)
+        def count_done() -> int:
+            store.refresh()
+            states = store.states()
+            found = [states.get(job.name, State()) for job in jobs]
+            failed = sum(state.status == "failed" and state.modified >= started for state in found)
+            return failed + sum(state == State("completed", job.fingerprint) for state, job in zip(found, jobs, strict=True))
+
+        before = done = count_done()
+        while not end.wait(pause):
+            looked = time.monotonic()
+            now = count_done()
+            pause = max(1.0, 20 * (time.monotonic() - looked))
+            if done < now < len(jobs):
+                left = (time.time() - started) / (now - before) * (len(jobs) - now)
+                print(f"{now} of {len(jobs)} jobs done, about {duration(left)} left", flush=True)
+            done = now
 
 
-class SweepSummary(Callback):
-    """Prints the table of a sweep's jobs and writes `summary.csv`; a failed job makes the exit status non-zero.
+def conclude(folder: Path, asked: Sequence[Job]) -> None:
+    """Print the table of a sweep's jobs, name those that were lost, and write `summary.csv`.
 
-    The table has all jobs in the sweep's folder; the status depends on those that this command asked for.
+    Leaves with status 1 if one of those asked for is not completed.
     """
+    from wavecoder.runs import tables  # imports torch
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
-        from wavecoder.runs import tables  # imports torch
-
-        folder = Path(config.hydra.sweep.dir)
-        jobs = results.read_sweep(folder)
-        console = Console()
-        if not console.is_terminal:
-            console.width = 140
-        console.print(tables.sweep_table(jobs))
-        if len(engines := results.engines(jobs)) > 1:
-            counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
-            console.print(f"Trained by different engines, which round differently: {counts}", soft_wrap=True, highlight=False)
-        console.print(f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
-        asked = {path.name for path in _job_folders(config)} or {job["job"] for job in jobs}
-        completed = {job["job"] for job in jobs if job["status"] == "completed"}
-        if not asked or asked - completed:
-            raise SystemExit(cli.FAILED)
+    jobs = read_sweep(folder)
+    console = Console()
+    if not console.is_terminal:
+        console.width = 140
+    console.print(tables.sweep_table(jobs))
+    if len(engines := results.engines(jobs)) > 1:
+        counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
+        console.print(f"Trained by different engines, which round differently: {counts}", soft_wrap=True, highlight=False)
+    console.print(f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
+    incomplete = _incomplete(folder, asked)
+    for name, why in lost_jobs(folder, incomplete).items():
+        print(f"lost: {name}: {why}", file=sys.stderr)
+    if incomplete:
+        raise SystemExit(cli.FAILED)

@@ -7,6 +7,7 @@ from typing import Any
 
 import lightning as L
 
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.data import SignalDataModule
@@ -21,7 +22,7 @@ class Outcome:
         errors: Every metric, for each seed.
         references: The errors of the references, by name and metric.
         subspace: The distances of a linear autoencoder to the SVD's subspace while it trained, if they were measured.
-        seconds: Duration of the training, in seconds.
+        seconds: Duration of the training, in seconds, over all sessions if it was resumed.
         steps: Optimiser steps in all.
         resumed_at_step: The step at which it resumed from a checkpoint, or 0.
     """
@@ -45,7 +46,9 @@ def fit(trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataMod
     """
     started = time.perf_counter()
     trainer.fit(module, datamodule, ckpt_path=checkpoint)
-    seconds = time.perf_counter() - started
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    last = next((callback for callback in callbacks if isinstance(callback, LastCheckpoint)), None)
+    seconds = time.perf_counter() - started if last is None else last.seconds
     steps = trainer.global_step
     trainer.test(module, datamodule, verbose=False)
 
@@ -53,7 +56,6 @@ def fit(trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataMod
     references = find_references(trainer)
     if references is not None:
         errors |= {metric: ratio.tolist() for metric, ratio in references.ratios(module).items()}
-    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
     subspace = next((callback for callback in callbacks if isinstance(callback, LinearSubspace)), None)
     if subspace is not None:
         errors |= subspace.latest

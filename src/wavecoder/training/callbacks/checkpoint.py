@@ -3,6 +3,7 @@
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 from lightning.pytorch.callbacks import Checkpoint
@@ -17,6 +18,9 @@ class LastCheckpoint(Checkpoint):
         folder: Where.
         every_seconds: The least time between two checkpoints, in seconds; as much work can be lost, and an epoch.
 
+    Attributes:
+        seconds: Duration of the training, in seconds, with the sessions before that this one resumed from.
+
     Raises:
         ValueError: The time is not a number, or below 0.
     """
@@ -26,10 +30,22 @@ class LastCheckpoint(Checkpoint):
             raise ValueError(f"last.every_seconds={every_seconds}: must be a number of seconds, 0 or more")
         self.file = Path(folder) / "last.ckpt"
         self.every_seconds = every_seconds
-        self._saved = 0.0
+        self._saved = self._started = time.monotonic()
+        self._seconds_before = 0.0
 
-    def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._saved = time.monotonic()
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self._started + self._seconds_before
+
+    def setup(self, trainer: L.Trainer, pl_module: L.LightningModule, stage: str) -> None:
+        if stage == "fit":
+            self._saved = self._started = time.monotonic()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"seconds": self.seconds}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self._seconds_before = state_dict["seconds"]
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         now = time.monotonic()

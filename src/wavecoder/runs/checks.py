@@ -1,0 +1,167 @@
+"""Settings that cannot be used are refused before anything is written, of runs and of every job of a sweep."""
+
+import os
+import re
+import socket
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+from omegaconf.errors import OmegaConfBaseException
+
+from wavecoder.runs import cli, results, slurm
+from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
+from wavecoder.runs.plan import Composer, Job
+from wavecoder.runs.resolvers import tasks_share_a_run
+from wavecoder.runs.settings import SettingError, Settings, from_config
+
+_OWN_SWEEPER = "wavecoder"
+
+
+class CheckSettings(Callback):
+    """Refuses settings that cannot be used before Hydra has made a folder.
+
+    The jobs of a sweep are checked by `run_sweep`, which knows them. Hydra turns an exception in a callback into a warning, so
+    these leave the process themselves.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            settings = from_config(config)
+            folder = Path(config.hydra.run.dir).absolute()
+            if is_first_process(config):  # the others of a sweep's job have its settings too
+                _check_single_run(config, settings, folder)
+            _check_device(settings)
+            _check_interactive(config)
+            _check_training(config, settings, here=True)
+        except (SettingError, OmegaConfBaseException) as error:
+            cli.exit_with_error(error)
+        remember_new_folders(folder)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            _check_plugins(config)
+            settings = from_config(config)
+            _check_launcher(config, settings)
+            _check_one_sweep(config)
+        except (SettingError, HydraException, OmegaConfBaseException) as error:
+            cli.exit_with_error(error)
+
+
+def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
+    """Refuse a sweep in which some job has settings that cannot be used. Jobs that differ in their seeds alone are checked once.
+
+    Args:
+        jobs: Those that are to be run.
+        composer: Composes their configurations.
+        here: Whether they run on this machine.
+
+    Raises:
+        SettingError: A setting cannot be used.
+    """
+    checked: set[tuple[str, ...]] = set()
+    for job in jobs:
+        alike = tuple(override for override in job.overrides if not re.fullmatch(r"(data\.)?seed=\d+", override))
+        if alike in checked:
+            continue
+        config = composer.compose(job.overrides)
+        settings = from_config(config)
+        if here:
+            _check_device(settings)
+        _check_training(config, settings, here)
+        checked.add(alike)
+
+
+def runs_here(config: DictConfig) -> bool:
+    """Whether the jobs of a sweep run on this machine."""
+    return str(config.hydra.launcher._target_).endswith(("BasicLauncher", "JoblibLauncher"))
+
+
+def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
+    """Refuse for a single run what only sweeps have, and a folder with contents that a run would mistake for its own."""
+    given = {"sweep": settings.sweep, "jobs_per_task": settings.jobs_per_task != 1, "detach": settings.detach}
+    for key, value in (given | {"stack_seeds": settings.stack_seeds}).items():
+        if value:
+            raise SettingError(f"{key}={config[key]}: is for a sweep, which needs -m")
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    if launcher != "basic":
+        raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
+    found = [name for name in RUN_FOLDERS if (folder / name).exists()]
+    if found and not (folder / results.RESULTS).exists():
+        raise SettingError(
+            f"hydra.run.dir={config.hydra.run.dir}: holds {', '.join(found)} that no run has written; choose another folder"
+        )
+
+
+def _check_one_sweep(config: DictConfig) -> None:
+    """Refuse settings of a whole sweep that are themselves swept."""
+    parser = OverridesParser.create()
+    for argument in config.hydra.overrides.task:
+        override = parser.parse_override(argument)
+        if override.key_or_group in ("sweep", "jobs_per_task", "detach", "stack_seeds") and override.is_sweep_override():
+            raise SettingError(f"{argument}: must be one value, for all jobs")
+
+
+def _check_plugins(config: DictConfig) -> None:
+    """Refuse a launcher or a sweeper whose package is not installed."""
+    for part in ("launcher", "sweeper"):
+        package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
+        if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
+            raise SettingError(cli.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
+    if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
+        raise SettingError(f"hydra/sweeper=basic: must be {_OWN_SWEEPER}, which does the same and resumes")
+
+
+def _check_launcher(config: DictConfig, settings: Settings) -> None:
+    """Refuse a launcher that does not answer, or that cannot do what is asked."""
+    launcher = config.hydra.runtime.choices["hydra/launcher"]
+    if launcher == "slurm":
+        slurm.check_answers()
+    elif settings.detach:
+        raise SettingError(f"detach=true: hydra/launcher={launcher} cannot; jobs live on without the command on slurm alone")
+    if launcher == "ray":
+        _check_ray(config.hydra.launcher.ray.init.get("address"))
+    if config.hydra.runtime.choices["hydra/sweeper"] != _OWN_SWEEPER:
+        for key, plain in {"jobs_per_task": 1, "detach": False, "stack_seeds": False}.items():
+            if config[key] != plain:
+                raise SettingError(f"{key}={config[key]}: a search chooses its jobs as it goes, so it must be {plain}".lower())
+
+
+def _check_ray(address: str | None) -> None:
+    """Refuse an address at which nothing listens: Ray itself would try for ten minutes."""
+    host, _, port = (address or "").removeprefix("ray://").rpartition(":")
+    if not port.isdigit():
+        return  # a cluster that is made here, or found by Ray
+    try:
+        socket.create_connection((host, int(port)), timeout=20).close()
+    except OSError as error:
+        raise SettingError(f"hydra.launcher.ray.init.address={address}: nothing answers there ({error})") from error
+
+
+def _check_device(settings: Settings) -> None:
+    if settings.trainer.get("accelerator") not in ("gpu", "cuda"):
+        return
+    import torch  # only if a GPU is asked for: importing it takes seconds
+
+    if not torch.cuda.is_available():
+        raise SettingError("trainer.accelerator=gpu: there is no GPU that PyTorch can use here; trainer=cpu always works")
+
+
+def _check_interactive(config: DictConfig) -> None:
+    """Refuse a run over several tasks of an interactive allocation: Lightning ignores Slurm there, and each task would wait."""
+    name = os.environ.get("SLURM_JOB_NAME", "")
+    if tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1)) and name in ("bash", "interactive"):
+        raise SettingError(
+            f"trainer=slurm: Lightning ignores Slurm in jobs named {name}; give srun --job-name=NAME, or sbatch the command"
+        )
+
+
+def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
+
+    check_training(config, settings, here)

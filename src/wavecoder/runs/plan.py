@@ -1,0 +1,185 @@
+"""What a sweep is made of: its jobs, with their overrides, folders and fingerprints, each composed once."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+from hydra._internal.config_loader_impl import get_overrides_dirname
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from wavecoder.runs import results
+from wavecoder.runs.resolvers import folder_name
+
+STACKS = ".stacks"  # the folder in a sweep's of ensembles that stand for several jobs
+
+
+@dataclass(frozen=True)
+class Job:
+    """One configuration of a sweep.
+
+    Attributes:
+        name: Of its folder in the sweep's.
+        overrides: What it chose on the command line.
+        fingerprint: Of its configuration.
+        stacked: If it stands for several jobs that differ in their seeds alone: those jobs, in the order of their seeds.
+    """
+
+    name: str
+    overrides: tuple[str, ...]
+    fingerprint: str
+    stacked: tuple["Job", ...] = ()
+
+
+class Composer:
+    """Composes the configurations of a sweep's jobs.
+
+    Hydra takes a tenth of a second for each. What jobs have in common, their choices of options, is composed once, and values are
+    set in a copy of it, as Hydra itself does at the end.
+
+    Args:
+        loader: Hydra's.
+        config: The sweep's own configuration.
+    """
+
+    def __init__(self, loader: ConfigLoader, config: DictConfig) -> None:
+        self._loader = loader
+        self._config = config
+        self._parser = OverridesParser.create()
+        self._parsed: dict[str, Override] = {}
+        self._common: dict[tuple[str, ...], DictConfig] = {}
+        self._settable: dict[tuple[tuple[str, ...], tuple[str, ...]], DictConfig] = {}
+        self._texts: dict[tuple[str, ...], str] = {}
+
+    def compose(self, overrides: Sequence[str]) -> DictConfig:
+        """The configuration of a job, with its `hydra` node.
+
+        Raises:
+            HydraException: An option or a key does not exist.
+            OmegaConfBaseException: A value is of another type.
+        """
+        values = [override for override in map(self._parse, overrides) if self._is_value(override)]
+        config = copy.deepcopy(self.common(overrides))
+        for override in values:
+            OmegaConf.update(config, override.key_or_group, override.value(), merge=True)
+        with read_write(config.hydra), open_dict(config.hydra):
+            config.hydra.overrides.task = list(overrides)
+            config.hydra.job.override_dirname = self._dirname(overrides)
+        return config
+
+    def fingerprint(self, overrides: Sequence[str]) -> str:
+        """The fingerprint of a job's configuration, without composing all of it.
+
+        Raises:
+            OmegaConfBaseException: A key does not exist, or a value is of another type.
+        """
+        values = [override for override in map(self._parse, overrides) if self._is_value(override)]
+        if any(isinstance(override.value(), dict) for override in values):
+            return results.fingerprint(self.compose(overrides))
+        # jobs that set the same keys share one configuration, in which each replaces the values of the one before
+        shared = self._choices(overrides), tuple(override.key_or_group for override in values)
+        if shared not in self._settable:
+            self._settable[shared] = copy.deepcopy(without_hydra(self.common(overrides)))
+        for override in values:
+            OmegaConf.update(self._settable[shared], override.key_or_group, override.value(), merge=True)
+        return results.fingerprint(self._settable[shared])
+
+    def name(self, overrides: Sequence[str]) -> str:
+        """The name of a job's folder."""
+        return folder_name(self._dirname(overrides))
+
+    def key(self, overrides: Sequence[str]) -> str:
+        """What a job's configuration depends on, as a short hash that takes no composition of the job itself."""
+        choices = self._choices(overrides)
+        if choices not in self._texts:
+            self._texts[choices] = json.dumps(OmegaConf.to_container(without_hydra(self.common(overrides))), default=str)
+        values = [override for override in overrides if override not in choices]
+        return hashlib.sha256("\n".join([self._texts[choices], *values]).encode()).hexdigest()[:32]
+
+    def common(self, overrides: Sequence[str]) -> DictConfig:
+        """What the configuration of a job is before single values are set; not to be changed."""
+        choices = self._choices(overrides)
+        if choices not in self._common:
+            self._common[choices] = self._loader.load_sweep_config(self._config, list(choices))
+        return self._common[choices]
+
+    def _choices(self, overrides: Sequence[str]) -> tuple[str, ...]:
+        return tuple(override for override in overrides if not self._is_value(self._parse(override)))
+
+    def _parse(self, override: str) -> Override:
+        if override not in self._parsed:
+            self._parsed[override] = self._parser.parse_override(override)
+        return self._parsed[override]
+
+    def _is_value(self, override: Override) -> bool:
+        """Whether it sets a value of a key that exists, rather than choosing an option or changing which keys there are."""
+        changes_keys = override.is_add() or override.is_force_add() or override.is_delete()
+        if override.package is not None or changes_keys or override.is_hydra_override():
+            return False
+        key = override.key_or_group
+        return key.partition(".")[0] in self._config and key not in self._config.hydra.runtime.choices
+
+    def _dirname(self, overrides: Sequence[str]) -> str:
+        naming = self._config.hydra.job.config.override_dirname
+        chosen = [self._parse(override) for override in overrides]
+        shown = [override for override in chosen if not override.is_hydra_override()]
+        return get_overrides_dirname(shown, naming.exclude_keys, naming.item_sep, naming.kv_sep)
+
+
+def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[str, ...]]:
+    """The overrides of every job of a sweep: every combination of its choices.
+
+    Args:
+        arguments: What is swept, as on the command line.
+        loader: Hydra's.
+
+    Raises:
+        HydraException: A choice cannot be enumerated.
+    """
+    overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
+    return [tuple(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
+
+
+def make_job(composer: Composer, overrides: Sequence[str]) -> Job:
+    """One job of a sweep."""
+    return Job(composer.name(overrides), tuple(overrides), composer.fingerprint(overrides))
+
+
+def stack_seeds(jobs: Iterable[Job], composer: Composer) -> list[Job]:
+    """Make one ensemble of all jobs that differ in nothing but `seed`, for each range of seeds without a gap.
+
+    A job that has several seeds already, or no `seed` among its overrides, stays as it is.
+    """
+    single: list[Job] = []
+    alike: dict[tuple[str, ...], list[tuple[int, Job]]] = {}
+    for job in jobs:
+        seeds = [override for override in job.overrides if override.startswith("seed=")]
+        others = tuple(override for override in job.overrides if override not in seeds)
+        has_one = composer.common(others).num_seeds == 1 and not any(other.startswith("num_seeds=") for other in others)
+        if seeds and has_one:
+            alike.setdefault(others, []).append((int(seeds[-1].removeprefix("seed=")), job))
+        else:
+            single.append(job)
+    for others, numbered in alike.items():
+        ordered = sorted(numbered, key=lambda pair: pair[0])
+        for _, consecutive in groupby(enumerate(ordered), key=lambda item: item[1][0] - item[0]):
+            members = [member for _, member in consecutive]
+            single.append(members[0][1] if len(members) == 1 else _stack(others, members, composer))
+    return single
+
+
+def _stack(others: tuple[str, ...], members: Sequence[tuple[int, Job]], composer: Composer) -> Job:
+    overrides = (*others, f"seed={members[0][0]}", f"num_seeds={len(members)}")
+    job = make_job(composer, overrides)
+    return Job(f"{STACKS}/{job.name}", job.overrides, job.fingerprint, tuple(member for _, member in members))
+
+
+def without_hydra(config: DictConfig) -> DictConfig:
+    """A configuration without its `hydra` node: what a run is given."""
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])

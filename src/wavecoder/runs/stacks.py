@@ -1,0 +1,100 @@
+"""Jobs that differ in their seeds alone, trained as one ensemble: what it leaves is divided among the folders of the jobs."""
+
+import logging
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from wavecoder.runs import results
+from wavecoder.runs.plan import Job, without_hydra
+from wavecoder.training.files import read_arrays, write_arrays
+
+_OF_MEMBERS = ("autoencoder_", "latent", "decoded")  # arrays with an axis of members begin so; this one does not:
+_COMMON = "latent_r"
+
+log = logging.getLogger(__name__)
+
+
+def split_stack(sweep: Path, stack: Job, configs: Sequence[DictConfig]) -> None:
+    """Give each job of a stack a folder as if it had run alone: configuration, record, arrays and the last checkpoint.
+
+    Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. Nothing is done before the
+    ensemble is complete.
+
+    Args:
+        sweep: The sweep's folder.
+        stack: The ensemble.
+        configs: The configuration of each of its jobs, with its `hydra` node.
+    """
+    whole = results.read_record(sweep / stack.name)
+    if not results.is_complete(whole, stack.fingerprint):
+        _pass_on_failure(sweep, stack, whole)
+        return
+    arrays = read_arrays(sweep / stack.name)
+    for number, (job, config) in enumerate(zip(stack.stacked, configs, strict=True)):
+        folder = sweep / job.name
+        if results.is_complete(results.read_record(folder), job.fingerprint):
+            continue
+        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        OmegaConf.save(without_hydra(config), folder / ".hydra" / "config.yaml")
+        OmegaConf.save(OmegaConf.masked_copy(config, "hydra"), folder / ".hydra" / "hydra.yaml")
+        OmegaConf.save(OmegaConf.create(list(job.overrides)), folder / ".hydra" / "overrides.yaml")
+        if arrays is not None:
+            write_arrays(folder, {name: _of_member(name, values, number) for name, values in arrays.items()})
+        if (sweep / stack.name / results.LAST_CHECKPOINT).exists():
+            _write_checkpoint(sweep / stack.name, folder, number, len(stack.stacked))
+        results.write_results(folder, member_record(whole, job, number, os.path.relpath(sweep / stack.name, folder)))
+    log.info("%s: divided among the folders of its %d jobs", stack.name, len(stack.stacked))
+
+
+def member_record(whole: Mapping[str, Any], job: Job, number: int, stacked_in: str) -> dict[str, Any]:
+    """The record of one job of a stack, from the ensemble's.
+
+    Times are its share of the ensemble's.
+    """
+    members = len(job.stacked) or whole["num_seeds"]
+
+    def of_member(summary: Mapping[str, Any]) -> dict[str, Any]:
+        value = summary["per_seed"][number]
+        return results.summarise([math.nan if value is None else value])
+
+    metrics = {metric: of_member(summary) for metric, summary in whole["metrics"].items()}
+    timing = whole["timing"] | {key: whole["timing"][key] / members for key in ("fit_seconds", "signals_per_second")}
+    own = {"seed": whole["seed"] + number, "num_seeds": 1, "metrics": metrics, "timing": timing, "stacked_in": stacked_in}
+    return dict(whole) | own | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
+
+
+def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
+    if whole["status"] != "failed":
+        return
+    for job in stack.stacked:
+        (sweep / job.name).mkdir(exist_ok=True)
+        failed = dict(whole) | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
+        results.write_results(sweep / job.name, failed)
+
+
+def _of_member(name: str, values: Any, number: int) -> Any:
+    if name == "shown":
+        return 0
+    return values[number : number + 1] if name.startswith(_OF_MEMBERS) and name != _COMMON else values
+
+
+def _write_checkpoint(stack: Path, folder: Path, number: int, members: int) -> None:
+    """Write the last checkpoint of one member, as its own run would have written it."""
+    import torch  # in a process that has trained
+
+    content = torch.load(stack / results.LAST_CHECKPOINT, map_location="cpu", weights_only=True)
+    content["state_dict"] = {name: values[number].clone() for name, values in content["state_dict"].items()}
+    for state in (each for optimizer in content["optimizer_states"] for each in optimizer["state"].values()):
+        for name, values in state.items():
+            if isinstance(values, torch.Tensor) and values.dim() > 0 and len(values) == members:
+                state[name] = values[number : number + 1].clone()
+    file = folder / results.LAST_CHECKPOINT
+    file.parent.mkdir(exist_ok=True)
+    new = file.with_suffix(".new")
+    torch.save(content, new)
+    new.replace(file)

@@ -1,0 +1,208 @@
+"""What a sweep's jobs are doing, and how to end them: `wavecoder status`, `wavecoder cancel`."""
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+from rich.console import Console
+from rich.table import Table
+
+from wavecoder.runs import results, slurm
+from wavecoder.runs.plan import Job
+from wavecoder.runs.settings import SettingError
+from wavecoder.runs.store import State, Store
+from wavecoder.runs.tasks import TASKS, Batch, read_batches
+from wavecoder.training.files import write_atomically
+
+_IDS = "slurm_ids.txt"
+_RECENT = 600  # seconds over which the pace of a sweep is measured
+_SHOWN = 20  # rows of one kind
+
+
+def slurm_name(folder: Path, batch: Batch) -> str:
+    """What Slurm calls the tasks of a batch; its own list of jobs then tells which sweep and which jobs a task has."""
+    return f"{folder.name}-{batch.token}"
+
+
+def note_ids(folder: Path, batch: Batch, ids: Sequence[str]) -> None:
+    """Keep Slurm's ids of the tasks of a batch."""
+    write_atomically(folder / TASKS / batch.token / _IDS, "\n".join(ids) + "\n")
+
+
+def queued_jobs(folder: Path, jobs: Collection[Job]) -> dict[str, slurm.QueuedTask]:
+    """Those of some jobs that are in Slurm's queue with the same configuration, by name, each with its task.
+
+    Raises:
+        SettingError: Slurm does not answer.
+    """
+    batches = {slurm_name(folder, batch): batch for batch in read_batches(folder) if batch.launcher == "slurm"}
+    wanted = {(job.name, job.fingerprint) for job in jobs}
+    found = {}
+    for task in slurm.queued_tasks() if batches else ():
+        if task.name in batches:
+            for job in _single_jobs(batches[task.name].tasks[task.number]):
+                if (job.name, job.fingerprint) in wanted:
+                    found[job.name] = task
+    return found
+
+
+def lost_jobs(folder: Path, incomplete: Collection[Job]) -> dict[str, str]:
+    """What became of those jobs that were launched and have neither completed nor failed, nor are queued or running.
+
+    Args:
+        folder: The sweep's.
+        incomplete: Jobs that are not completed.
+    """
+    launched: dict[str, tuple[Batch, int]] = {}
+    for batch in read_batches(folder):
+        launched |= {job.name: (batch, number) for number, task in enumerate(batch.tasks) for job in _single_jobs(task)}
+    open_ones = [job for job in incomplete if job.name in launched]
+    queued = queued_jobs(folder, open_ones)
+    lost = [job.name for job in open_ones if job.name not in queued and _was_interrupted(folder / job.name)]
+    tasks = {name: _slurm_id(folder, *launched[name]) for name in lost}
+    became = slurm.what_became_of(task for task in tasks.values() if task)
+    said = {}
+    for name, task in tasks.items():
+        said[name] = f"its process ended ({launched[name][0].launcher})"
+        if task:
+            output = os.path.relpath(slurm.output_file(folder, task))
+            said[name] = f"Slurm's job {task}: {became.get(task, 'no longer in the queue')}; its output is in {output}"
+    return said
+
+
+def show_status(folder: Path) -> None:
+    """Print what a sweep's jobs are doing: counts, then those that run, wait, failed or were lost, then the best so far.
+
+    Raises:
+        SettingError: It is no sweep's folder.
+    """
+    if not folder.is_dir():
+        raise SettingError(f"{folder}: no such folder")
+    with Store(folder) as store:
+        store.refresh()
+        jobs, states, records = [job for _, job in store.jobs().values()], store.states(), store.records()
+    if not jobs and not records:
+        raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
+    jobs += [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in {job.name for job in jobs}]
+    now = _states_now(folder, jobs, states)
+    counts = Counter(kind for kind, _ in now.values())
+    order = ("completed", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
+    line = ", ".join(f"{counts[kind]:,} {kind}" for kind in order if counts[kind])
+    console = Console(soft_wrap=True, highlight=False)
+    console.print(f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for kind in ("running", "queued", "failed", "lost"):
+        rows = [(name, about) for name, (state, about) in now.items() if state == kind]
+        for name, about in rows[:_SHOWN]:
+            table.add_row(kind, name, about)
+        if len(rows) > _SHOWN:
+            table.add_row(kind, f"… and {len(rows) - _SHOWN:,} more", "")
+    if table.row_count:
+        console.print(table)
+    if best := next(iter(sorted((each for each in records if "metrics" in each), key=results.rank)), None):
+        console.print(f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
+
+
+def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> dict[str, tuple[str, str]]:
+    """For each job, what it is doing, and what there is to say about it."""
+    open_ones = [job for job in jobs if states.get(job.name, State()).status not in ("completed", "failed")]
+    queued: dict[str, slurm.QueuedTask] = {}
+    lost: dict[str, str] = {}
+    trouble = ""
+    try:
+        queued, lost = queued_jobs(folder, open_ones), lost_jobs(folder, open_ones)
+    except SettingError as error:
+        trouble = str(error)
+    now: dict[str, tuple[str, str]] = {}
+    for job in jobs:
+        status, task = states.get(job.name, State()).status, queued.get(job.name)
+        if status in ("completed", "failed", "outdated"):
+            now[job.name] = (status, "" if status == "completed" else results.read_record(folder / job.name)["error"])
+        elif task and task.state == "PENDING":
+            now[job.name] = ("queued", f"Slurm's job {task.id} ({task.reason})")
+        elif _is_running(folder / job.name):
+            now[job.name] = ("running", _where(results.read_record(folder / job.name)))
+        elif task:
+            now[job.name] = ("queued", f"Slurm's job {task.id} on {task.nodes} has not come to it")
+        elif job.name in lost:
+            now[job.name] = ("lost", lost[job.name])
+        else:
+            now[job.name] = ("interrupted" if status == "unfinished" else "not begun", trouble)
+    return now
+
+
+def cancel_sweep(folder: Path) -> None:
+    """End a sweep's jobs: those on Slurm, and on this machine the commands that run others.
+
+    Raises:
+        SettingError: It is no sweep's folder, or Slurm does not answer.
+    """
+    if not folder.is_dir():
+        raise SettingError(f"{folder}: no such folder")
+    batches = list(read_batches(folder))
+    names = {slurm_name(folder, batch) for batch in batches if batch.launcher == "slurm"}
+    tasks = [task.id for task in slurm.queued_tasks() if task.name in names] if names else []
+    if tasks:
+        slurm.cancel(tasks)
+    ended = [batch.pid for batch in batches if batch.launcher != "slurm" and _ends(batch)]
+    print(f"cancelled {len(tasks)} tasks on Slurm, and {len(ended)} commands on this machine; the sweep's command resumes it")
+
+
+def _ends(batch: Batch) -> bool:
+    """Tell the command that launched a batch to end; whether it still runs here."""
+    command = Path("/proc", str(batch.pid), "cmdline")
+    if batch.host != os.uname().nodename or not command.exists() or b"train" not in command.read_bytes():
+        return False
+    os.kill(batch.pid, signal.SIGINT)
+    return True
+
+
+def _single_jobs(task: Sequence[Job]) -> list[Job]:
+    return [member for job in task for member in job.stacked or (job,)]
+
+
+def _slurm_id(folder: Path, batch: Batch, number: int) -> str | None:
+    file = folder / TASKS / batch.token / _IDS
+    return file.read_text().split()[number] if file.exists() else None
+
+
+def _was_interrupted(folder: Path) -> bool:
+    """Whether a job that was launched has not begun, or has begun and no process works on it."""
+    return results.read_record(folder)["status"] == "unfinished" and not _is_running(folder)
+
+
+def _is_running(folder: Path) -> bool:
+    """Whether a process holds a run's lock."""
+    if not (folder / ".lock").exists():
+        return False
+    try:
+        with FileLock(folder / ".lock", blocking=False):
+            return False
+    except Timeout:
+        return True
+
+
+def _where(record: dict[str, Any]) -> str:
+    place = record.get("place", {})
+    job = f", Slurm's job {place['slurm_job']}" if "slurm_job" in place else ""
+    return f"process {place['pid']} on {place['host']}{job}" if place else ""
+
+
+def _time_left(states: dict[str, State], counts: Counter[str]) -> str:
+    """How long the open jobs will take at the pace of the last minutes."""
+    times = sorted(state.modified for state in states.values() if state.status == "completed")
+    recent = [each for each in times if each > time.time() - _RECENT]
+    left = sum(counts[kind] for kind in ("running", "queued", "not begun", "interrupted"))
+    if len(recent) < 2 or not left or not counts["running"] + counts["queued"]:
+        return ""
+    return f"; about {duration((recent[-1] - recent[0]) / (len(recent) - 1) * left)} left"
+
+
+def duration(seconds: float) -> str:
+    """A time in the unit that suits it."""
+    return f"{seconds:.0f} s" if seconds < 100 else f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.0f} h"

@@ -1,0 +1,154 @@
+"""The records of a sweep's jobs in one file, so that those of thousands are read in a second.
+
+`sweep.db`, an SQLite file in the sweep's folder, repeats what the jobs' folders say. It is brought up to date whenever it is read
+and made again from the folders if it is missing or damaged. Jobs never write to it, so it needs no locks that work on a cluster.
+"""
+
+import contextlib
+import json
+import logging
+import os
+import sqlite3
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from wavecoder.runs import results
+from wavecoder.runs.plan import Job
+
+DATABASE = "sweep.db"
+_TABLES = """
+CREATE TABLE IF NOT EXISTS records (
+    job TEXT PRIMARY KEY, stamp TEXT NOT NULL, modified REAL NOT NULL,
+    status TEXT NOT NULL, fingerprint TEXT, record TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS jobs (
+    job TEXT PRIMARY KEY, key TEXT NOT NULL, fingerprint TEXT NOT NULL, overrides TEXT NOT NULL);
+"""
+
+log = logging.getLogger(__name__)
+
+
+class Store:
+    """The records of a sweep's jobs.
+
+    Args:
+        folder: The sweep's. If it cannot be written, the records are read from the jobs' folders every time.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            self._connection = self._open(folder / DATABASE)
+        except sqlite3.Error:
+            self._connection = self._open(":memory:")
+
+    def __enter__(self) -> "Store":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._connection.close()
+
+    def _open(self, file: Path | str) -> sqlite3.Connection:
+        try:
+            return self._connected(file)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) or not isinstance(file, Path):
+                raise  # cannot be written, or is in use
+            log.warning("%s is damaged, and is made again from the jobs' folders", file)
+            file.unlink()
+            return self._connected(file)
+
+    def _connected(self, file: Path | str) -> sqlite3.Connection:
+        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")  # which fails if it cannot be written
+            connection.execute("SELECT count(*) FROM records").fetchone()
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextlib.contextmanager
+    def _transaction(self) -> Iterator[sqlite3.Connection]:
+        self._connection.execute("BEGIN IMMEDIATE")
+        try:
+            yield self._connection
+        except BaseException:
+            self._connection.execute("ROLLBACK")
+            raise
+        self._connection.execute("COMMIT")
+
+    def refresh(self) -> None:
+        """Read the records that have changed, and forget those of jobs whose folders are gone."""
+        known = dict(self._connection.execute("SELECT job, stamp FROM records"))
+        found = dict(_stamps(self.folder))
+        changed = [job for job, (stamp, _) in found.items() if known.get(job) != stamp]
+        gone = known.keys() - found.keys()
+        if not changed and not gone:
+            return
+        rows = []
+        for job in changed:
+            record = {"overrides": results.read_overrides(self.folder / job), **results.read_record(self.folder / job)}
+            stamp, modified = found[job]
+            rows.append((job, stamp, modified, record["status"], record.get("config_fingerprint"), json.dumps(record)))
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
+            connection.executemany("DELETE FROM records WHERE job = ?", [(job,) for job in gone])
+
+    def records(self) -> list[dict[str, Any]]:
+        """The record of every job that has begun, with its name as `job`."""
+        rows = self._connection.execute("SELECT job, record FROM records ORDER BY job")
+        return [{"job": job, **json.loads(record)} for job, record in rows]
+
+    def states(self) -> dict[str, "State"]:
+        """The state of every job that has begun, by name."""
+        rows = self._connection.execute("SELECT job, status, fingerprint, modified FROM records")
+        return {job: State(status, fingerprint, modified) for job, status, fingerprint, modified in rows}
+
+    def jobs(self) -> dict[str, tuple[str, Job]]:
+        """All jobs that any command has asked for, by name, each after the key of its configuration (see `Composer.key`)."""
+        rows = self._connection.execute("SELECT job, key, overrides, fingerprint FROM jobs")
+        return {job: (key, Job(job, tuple(json.loads(overrides)), fingerprint)) for job, key, overrides, fingerprint in rows}
+
+    def remember(self, jobs: Mapping[Job, str]) -> None:
+        """Keep jobs that a command has asked for, with the keys of their configurations."""
+        rows = [(job.name, key, job.fingerprint, json.dumps(job.overrides)) for job, key in jobs.items()]
+        with self._transaction() as connection:
+            connection.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)", rows)
+
+
+@dataclass(frozen=True)
+class State:
+    """How far a job is: what its record says, and when that was written, in seconds since 1970."""
+
+    status: str = "not begun"
+    fingerprint: str | None = None
+    modified: float = field(default=0.0, compare=False)
+
+
+def _stamps(folder: Path) -> Iterator[tuple[str, tuple[str, float]]]:
+    """For each job's folder, what changes when its record changes, and when that was."""
+    for entry in os.scandir(folder) if folder.is_dir() else ():
+        if entry.name.startswith(".") or not entry.is_dir():
+            continue
+        try:
+            state = os.stat(os.path.join(entry.path, results.RESULTS))  # noqa: PTH116, PTH118 - ten thousand times
+        except FileNotFoundError:
+            if os.path.isdir(os.path.join(entry.path, ".hydra")):  # noqa: PTH112, PTH118
+                yield entry.name, ("", 0.0)
+            continue
+        yield entry.name, (f"{state.st_mtime_ns} {state.st_size} {state.st_ino}", state.st_mtime)
+
+
+def read_sweep(folder: Path) -> list[dict[str, Any]]:
+    """The results of every job of a sweep, best `val/mse` first; jobs that failed or are not finished come last.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+    """
+    if not folder.is_dir():
+        raise FileNotFoundError(f"{folder}: no such folder")
+    with Store(folder) as store:
+        store.refresh()
+        return sorted(store.records(), key=results.rank)

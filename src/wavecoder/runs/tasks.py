@@ -1,0 +1,155 @@
+"""Tasks: what a launcher starts. Each runs some jobs of a sweep one after another in one process.
+
+The tasks that a command launched together are listed in `.tasks/TOKEN/tasks.json` in the sweep's folder; each has a folder beside
+it for its log. Launchers call `run_task`, which finds there what it has to do.
+"""
+
+import json
+import logging
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from pathlib import Path
+from secrets import token_hex
+from typing import Any
+
+from hydra._internal.callbacks import Callbacks
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.utils import configure_log, run_job
+from hydra.types import HydraContext
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+
+from wavecoder.runs import job as jobs_module
+from wavecoder.runs import results
+from wavecoder.runs.plan import Composer, Job
+from wavecoder.runs.stacks import split_stack
+from wavecoder.training.files import write_atomically
+
+TASKS = ".tasks"  # the folder in a sweep's
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Tasks that were launched together.
+
+    Attributes:
+        token: Name of their folder, which no other batch has.
+        launcher: What launched them, for example `slurm`.
+        host: Where the command ran that launched them.
+        pid: The process of that command.
+        hydra_overrides: The choices for Hydra on the command line, which hold for every job.
+        tasks: The jobs of each task.
+    """
+
+    token: str
+    launcher: str
+    host: str
+    pid: int
+    hydra_overrides: tuple[str, ...]
+    tasks: tuple[tuple[Job, ...], ...]
+
+
+def make_tasks(jobs: Sequence[Job], jobs_per_task: int) -> list[tuple[Job, ...]]:
+    """Jobs in tasks of so many, the last perhaps of fewer."""
+    return [tuple(jobs[first : first + jobs_per_task]) for first in range(0, len(jobs), jobs_per_task)]
+
+
+def write_batch(folder: Path, config: DictConfig, launcher: str, tasks: Sequence[tuple[Job, ...]]) -> Batch:
+    """List tasks that are about to be launched in a sweep's folder."""
+    token = f"{datetime.now():%Y%m%d-%H%M%S}-{token_hex(3)}"
+    batch = Batch(token, launcher, os.uname().nodename, os.getpid(), tuple(config.hydra.overrides.hydra), tuple(tasks))
+    file = _file(folder, token)
+    file.parent.mkdir(parents=True)
+    write_atomically(file, json.dumps(asdict(batch)))
+    return batch
+
+
+def read_batches(folder: Path) -> Iterator[Batch]:
+    """All tasks that were launched for a sweep, the first launched first."""
+    for file in sorted(folder.glob(f"{TASKS}/*/tasks.json")):
+        yield _read(file)
+
+
+def task_overrides(batch: Batch) -> list[list[str]]:
+    """For each task, the overrides with which a launcher has to start it; the folder of a task has its number."""
+    return [
+        [f"hydra.sweep.subdir={TASKS}/{batch.token}/{number}", "hydra.output_subdir=null"] for number in range(len(batch.tasks))
+    ]
+
+
+def run_task(config: DictConfig) -> None:
+    """Do the jobs of one task: what launchers call, in another process or on another machine.
+
+    Args:
+        config: The configuration of the sweep; which task it is, its `hydra` node says.
+    """
+    hydra = HydraConfig.get()
+    sweep, own = Path(hydra.sweep.dir), Path(hydra.runtime.output_dir)
+    batch = _read(_file(sweep, own.parent.name))
+    whole = config.copy()
+    with read_write(whole), open_dict(whole):
+        whole.hydra = hydra
+        OmegaConf.set_readonly(whole.hydra, False)
+        whole.hydra.overrides.hydra = list(batch.hydra_overrides)
+    context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks(whole))
+    run_jobs(batch, int(own.name), sweep, Composer(context.config_loader, whole), context)
+
+
+def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context: HydraContext) -> None:
+    """Do jobs one after another in this process, as far as they are not done, each as Hydra's own launcher would.
+
+    Args:
+        batch: The tasks that were launched together.
+        task: Which of them it is. Where there are several, what jobs print begins with what tells them apart.
+        folder: The sweep's.
+        composer: Composes their configurations.
+        context: Hydra's.
+    """
+    jobs, labels = batch.tasks[task], _labels(batch)
+    for number, job in enumerate(jobs):
+        if results.is_complete(results.read_record(folder / job.name), job.fingerprint):
+            log.info("%s is complete already, nothing to do", job.name)
+        else:
+            if len(batch.tasks) == 1:
+                log.info("%d of %d: %s", number + 1, len(jobs), labels[job.name])
+            config = composer.compose(job.overrides)
+            _set_folder(config, folder, job.name, number)
+            if len(batch.tasks) > 1:
+                plain = config.hydra.job_logging.formatters.plain
+                plain.format = f"{labels[job.name].replace('%', '%%')}: {plain.format}"
+            run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+            configure_log(config.hydra.hydra_logging, config.hydra.verbose)
+        if job.stacked:
+            split_stack(folder, job, [composer.compose(member.overrides) for member in job.stacked])
+
+
+def _labels(batch: Batch) -> dict[str, str]:
+    """What tells each job of a batch from the others, in a few words."""
+    jobs = [job for task in batch.tasks for job in task]
+    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+    return {job.name: " ".join(each for each in job.overrides if each not in common) or job.name for job in jobs}
+
+
+def _set_folder(config: DictConfig, sweep: Path, name: str, number: int) -> None:
+    with read_write(config.hydra), open_dict(config.hydra):
+        config.hydra.sweep.dir, config.hydra.sweep.subdir = str(sweep), name
+        config.hydra.job.id = config.hydra.job.num = number
+
+
+def _file(folder: Path, token: str) -> Path:
+    return folder / TASKS / token / "tasks.json"
+
+
+def _read(file: Path) -> Batch:
+    content = json.loads(file.read_text(encoding="utf-8"))
+    tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
+    return Batch(**content | {"hydra_overrides": tuple(content["hydra_overrides"])}, tasks=tasks)
+
+
+def _job(content: dict[str, Any]) -> Job:
+    stacked = tuple(map(_job, content["stacked"]))
+    return Job(content["name"], tuple(content["overrides"]), content["fingerprint"], stacked)
