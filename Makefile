@@ -13,7 +13,7 @@ SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
 help:  ## show this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "make %-12s %s\n", $$1, $$2}'
 
-$(VENV)/.installed: pyproject.toml constraints.txt hatch_build.py src/wavecoder/engine/compiled.c
+$(VENV)/.installed: pyproject.toml constraints.txt constraints-any-torch.txt hatch_build.py src/wavecoder/engine/compiled.c
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@

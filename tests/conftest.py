@@ -218,11 +218,18 @@ JOB = (
 """A run of six epochs of ten steps, in a second or two."""
 
 
-def start(folder: Path, *arguments: str, environment: dict[str, str] | None = None) -> subprocess.Popen[bytes]:
-    """Start `python src/train.py` in a process group of its own, so that all it starts can be killed with it."""
+def start(
+    folder: Path, *arguments: str, environment: dict[str, str] | None = None, keep: bool = False
+) -> subprocess.Popen[bytes]:
+    """Start `python src/train.py` in a process group of its own, so that all it starts can be killed with it.
+
+    If `keep`, what it prints is kept in printed.txt and errors.txt in the folder.
+    """
     command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
     threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    return subprocess.Popen(command, cwd=folder, env=threads, stdout=subprocess.DEVNULL, start_new_session=True)
+    outputs = [folder / "printed.txt", folder / "errors.txt"] if keep else [Path(os.devnull), None]
+    out, err = (file.open("wb") if file else None for file in outputs)
+    return subprocess.Popen(command, cwd=folder, env=threads, stdout=out, stderr=err, start_new_session=True)
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

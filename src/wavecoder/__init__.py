@@ -31,6 +31,7 @@ _MODULES = {
     "population_moments": "references",
     "principal_angles": "subspace",
     "generator": "rng",
+    "results": "runs.frame",
 }
 
 __all__ = ["__version__", *_MODULES]

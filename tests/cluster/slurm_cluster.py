@@ -49,6 +49,7 @@ InactiveLimit=0
 MinJobAge=300
 KillWait=5
 OverTimeLimit=0
+MaxArraySize=5
 JobRequeue=1
 SlurmdParameters=config_overrides
 NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n1]} CPUs=2 RealMemory=4000 State=UNKNOWN

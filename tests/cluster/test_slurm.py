@@ -1,6 +1,8 @@
 """Sweeps and runs on a real Slurm cluster of two nodes on this machine: jobs lost, preempted, submitted twice."""
 
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -9,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import JOB, ROOT, completed, kill, metrics, records, run_script, start
+from conftest import JOB, ROOT, completed, kill, metrics, records, run_command, run_script, start
 from slurm_cluster import Slurm, unavailable_reason
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
@@ -54,13 +56,22 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
     slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
-    process = start(tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    process = start(tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment, keep=True)
     until(lambda: len(checkpoints(sweep)) == 4)
     running = [job for job in slurm.jobs() if job["JobState"] == "RUNNING"]
     assert [job["NodeList"] for job in running] == ["n1", "n1", "n2", "n2"]
-    slurm.run("scancel", f"{running[0]['ArrayJobId']}_{running[0]['ArrayTaskId']}")
+    cancelled = f"{running[0]['ArrayJobId']}_{running[0]['ArrayTaskId']}"
+    slurm.run("scancel", cancelled)
     slurm.kill_node("n2")
     assert process.wait(120) == 1
+    printed, errors = (tmp_path / "printed.txt").read_text(), (tmp_path / "errors.txt").read_text().splitlines()
+    assert "Sweep of 4 jobs" in printed, "the table comes all the same"
+    assert (sweep / "summary.csv").exists()
+    lost = [line for line in errors if line.startswith("lost: ")]
+    assert len(lost) == len(errors) == 4 - len(completed(sweep))
+    (one,) = (line for line in lost if f"Slurm's job {cancelled}: CANCELLED" in line)
+    assert sum("NODE_FAIL" in line for line in lost) == len(lost) - 1
+    assert Path(tmp_path, one.rpartition("its output is in ")[2]).exists()
     slurm.start_node("n2")
     before = stamps(sweep, completed(sweep))
     assert 1 <= len(before) < 4
@@ -69,6 +80,12 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
     assert stamps(sweep, list(before)) == before
     assert metrics(sweep) == undisturbed
     assert all(record["timing"]["steps"] == 5000 for record in records(sweep).values())
+
+    known = len(slurm.jobs())
+    complete = run_script("train.py", tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
+    assert (complete.returncode, complete.stderr) == (0, "")
+    assert "4 complete, 0 to run" in complete.stdout
+    assert len(slurm.jobs()) == known, "nothing is submitted that is complete"
 
 
 def requeued_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int, sweep: Path) -> dict[str, Any]:
@@ -107,7 +124,9 @@ def test_a_job_that_reaches_its_time_limit_is_requeued_and_resumes_to_the_same_n
     assert requeued_and_done(slurm, process, known, sweep)["metrics"] in undisturbed.values()
 
 
-def test_a_sweep_submitted_twice_trains_each_job_once(slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path) -> None:
+def test_the_command_waits_for_jobs_that_are_queued_and_submits_none_twice(
+    slurm: Slurm, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
     """As after the submitting process was lost and its command re-run while its jobs still ran."""
     one = (*ONE, "sweep=mine", *ON_SLURM)
     known = len(slurm.jobs())
@@ -117,15 +136,121 @@ def test_a_sweep_submitted_twice_trains_each_job_once(slurm: Slurm, undisturbed:
     kill(submitter)
     (first,) = slurm.jobs()[known:]
     slurm.run("scancel", "--signal=STOP", first["JobId"])
-    again = start(tmp_path, *one, environment=slurm.environment)
-    until(
-        lambda: "another process is working on it, waiting" in "".join(log.read_text() for log in sweep.glob(".submitit/*/*.out"))
-    )
+    again = start(tmp_path, *one, environment=slurm.environment, keep=True)
+    until(lambda: "0 complete, 1 queued or running, 0 to run" in (tmp_path / "printed.txt").read_text())
     slurm.run("scancel", "--signal=CONT", first["JobId"])
     assert again.wait(120) == 0
+    assert len(slurm.jobs()) == known + 1
     (record,) = records(sweep).values()
     assert record["timing"]["resumed_at_step"] == 0
+    assert record["place"]["slurm_job"] == first["JobId"]
     assert metrics(sweep).items() <= undisturbed.items()
+
+
+def test_packed_tasks_are_split_into_arrays_lost_and_resumed(slurm: Slurm, tmp_path: Path) -> None:
+    """Of twelve jobs the cluster takes five in an array; two in a task make six tasks in two arrays."""
+    jobs = ("-m", *JOB, "callbacks=lean", "activation=relu,tanh,gelu,prelu,silu,elu", "latent=1,5")
+    alone = run_script("train.py", tmp_path, *jobs, "sweep=alone", "hydra/launcher=joblib", "jobs_per_task=6")
+    assert (alone.returncode, alone.stderr) == (0, "")
+    on_slurm = (*jobs, "sweep=mine", *ON_SLURM, "jobs_per_task=2")
+    sweep, known = tmp_path / "outputs" / "sweeps" / "mine", len(slurm.jobs())
+    process = start(tmp_path, *on_slurm, environment=slurm.environment, keep=True)
+    until(lambda: len(completed(sweep)) >= 2)
+    submitted = slurm.jobs()[known:]
+    assert (
+        len({job["ArrayJobId"] for job in submitted if "ArrayJobId" in job}) + sum("ArrayJobId" not in job for job in submitted)
+        == 2
+    )
+    assert {job["JobName"].partition("-")[0] for job in submitted} == {"mine"}
+    running = [job for job in slurm.jobs()[known:] if job["JobState"] == "RUNNING"]
+    slurm.run("scancel", "--signal=KILL", *(job["JobId"] for job in running))
+    assert process.wait(200) == 1
+    before = stamps(sweep, completed(sweep))
+    again = run_script("train.py", tmp_path, *on_slurm, environment=slurm.environment)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert stamps(sweep, list(before)) == before
+    assert metrics(sweep) == metrics(tmp_path / "outputs" / "sweeps" / "alone")
+
+
+def test_a_sweep_that_is_left_is_looked_at_and_cancelled(slurm: Slurm, tmp_path: Path) -> None:
+    environment, sweep = slurm.environment, tmp_path / "outputs" / "sweeps" / "mine"
+    jobs = (*JOBS, "sweep=mine", *ON_SLURM)
+    left = run_script("train.py", tmp_path, *jobs, "detach=true", environment=environment)
+    assert (left.returncode, left.stderr) == (0, "")
+    assert "submitted 4 tasks as Slurm's job" in left.stdout
+    assert "wavecoder status outputs/sweeps/mine" in left.stdout
+    until(lambda: checkpoints(sweep))
+    status, cancel = ((sys.executable, "-m", "wavecoder", name, "outputs/sweeps/mine") for name in ("status", "cancel"))
+    shown = run_command(tmp_path, *status, environment=environment)
+    assert shown.stdout.startswith("4 jobs: ")
+    assert "running" in shown.stdout
+    assert "Slurm's job" in shown.stdout
+    cancelled = run_command(tmp_path, *cancel, environment=environment)
+    assert cancelled.stdout.startswith("cancelled ")
+    until(
+        lambda: (
+            "queued" not in (shown := run_command(tmp_path, *status, environment=environment).stdout) and " running" not in shown
+        )
+    )
+    shown = run_command(tmp_path, *status, environment=environment)
+    assert "CANCELLED" in shown.stdout
+    again = run_script("train.py", tmp_path, *jobs, environment=environment)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert run_command(tmp_path, *status, environment=environment).stdout.startswith("4 jobs: 4 completed\nthe best so far: ")
+
+
+def test_what_can_never_run_is_said_and_not_waited_for(slurm: Slurm, tmp_path: Path) -> None:
+    long = run_script(
+        "train.py", tmp_path, *ONE, "sweep=mine", *ON_SLURM, "hydra.launcher.timeout_min=600", environment=slurm.environment
+    )
+    assert long.returncode == 1
+    assert "tasks that wait, and Slurm's reason: 1 (PartitionTimeLimit)" in long.stdout
+    assert "none of them can run as it was submitted; `wavecoder cancel outputs/sweeps/mine`" in long.stdout
+    cancelled = run_command(
+        tmp_path, sys.executable, "-m", "wavecoder", "cancel", "outputs/sweeps/mine", environment=slurm.environment
+    )
+    assert cancelled.stdout.startswith("cancelled 1 tasks on Slurm")
+
+
+def test_an_interrupted_command_leaves_its_jobs_and_says_how_to_end_them(slurm: Slurm, tmp_path: Path) -> None:
+    process = start(tmp_path, *ONE, "sweep=mine", *ON_SLURM, environment=slurm.environment, keep=True)
+    until(lambda: checkpoints(tmp_path / "outputs" / "sweeps" / "mine"))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "Interrupted; jobs stay in Slurm's queue" in (tmp_path / "printed.txt").read_text()
+    assert (tmp_path / "errors.txt").read_text() == ""
+    run_command(tmp_path, sys.executable, "-m", "wavecoder", "cancel", "outputs/sweeps/mine", environment=slurm.environment)
+
+
+def test_tasks_of_a_step_can_be_runs_of_their_own(slurm: Slurm, tmp_path: Path) -> None:
+    program = f"{sys.executable} {ROOT / 'src' / 'train.py'} {' '.join(JOB)} ~callbacks.figures seed=$SLURM_PROCID"
+    done = subprocess.run(
+        ["srun", "--ntasks=2", "bash", "-c", program],
+        cwd=tmp_path,
+        env=slurm.environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 0, done.stderr
+    seeds = [json.loads(file.read_text())["seed"] for file in (tmp_path / "outputs" / "runs").glob("*/*/results.json")]
+    assert sorted(seeds) == [0, 1]
+
+
+def test_a_search_on_slurm_is_resumed(slurm: Slurm, tmp_path: Path) -> None:
+    search = (
+        "-m",
+        "experiment=search",
+        *JOB,
+        "~callbacks.figures",
+        "hydra.sweeper.n_trials=2",
+        "hydra.sweeper.n_jobs=2",
+        *ON_SLURM,
+    )
+    for _ in range(2):
+        done = run_script("train.py", tmp_path, *search, environment=slurm.environment)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
 
 
 def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:
@@ -147,6 +272,16 @@ def test_one_run_over_two_nodes_has_the_numbers_of_one_process(slurm: Slurm, tmp
     assert together["timing"]["steps"] == alone["timing"]["steps"]
     for metric, summary in alone["metrics"].items():
         assert together["metrics"][metric]["per_seed"] == pytest.approx(summary["per_seed"], rel=1e-4)
+
+
+def test_an_interactive_allocation_is_refused_where_it_would_hang(slurm: Slurm, tmp_path: Path) -> None:
+    command = ["salloc", "--nodes=2", "--ntasks-per-node=1", "srun", sys.executable, str(ROOT / "src" / "train.py")]
+    command += [*JOB, "data.batch_size=32", "trainer=slurm", "trainer.num_nodes=2"]
+    done = subprocess.run(command, cwd=tmp_path, env=slurm.environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 2
+    assert "error: trainer=slurm: Lightning ignores Slurm in jobs named interactive; give srun --job-name=NAME" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "outputs").exists()
 
 
 def test_nodes_agree_on_where_a_run_begins(slurm: Slurm, tmp_path: Path) -> None:

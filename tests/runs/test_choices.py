@@ -6,7 +6,7 @@ import pytest
 from conftest import Run, only_run, record_of, records
 
 from wavecoder.engine.bindings import library
-from wavecoder.runs.results import read_sweep
+from wavecoder.runs.store import read_sweep
 
 SHORT = ("debug=quick", "data.train_size=128", "data.val_size=64", "trainer.max_epochs=1", "noise=none", "logger=none")
 

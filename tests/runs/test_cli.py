@@ -46,13 +46,19 @@ BAD_INPUT = {
     "-m latent=1,4": "error: latent=4: no such option; there are 1, 2, 3, 5, 10",
     "-m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
     "activation=relu -m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
-    "sweep=mine": "error: sweep=mine: is the name of a sweep, which needs -m",
+    "sweep=mine": "error: sweep=mine: is for a sweep, which needs -m",
+    "detach=true": "error: detach=true: is for a sweep, which needs -m",
+    "-m detach=true latent=1,5": "error: detach=true: hydra/launcher=basic cannot; jobs live on without the command on slurm "
+    "alone",
+    "-m jobs_per_task=0 latent=1,5": "error: jobs_per_task=0: must be at least 1",
+    "-m hydra/sweeper=basic latent=1,5": "error: hydra/sweeper=basic: must be wavecoder, which does the same and resumes",
     "hydra/launcher=joblib": "error: hydra/launcher=joblib: is for the jobs of a sweep, which needs -m",
-    "-m sweep=a,b latent=1": "error: sweep=a,b: must be one name, for all jobs",
+    "-m sweep=a,b latent=1": "error: sweep=a,b: must be one value, for all jobs",
     "-m activation=glob(zz*)": "error: -m: the choices leave no job to run",
     "-m latent=1,1": "error: -m: latent=1 stands for more than one job; choices must differ",
-    "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, engine, latent, logger, "
-    "loss, model, noise, num_seeds, optimizer, scheduler, seed, sweep, threads, trainer",
+    "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, detach, engine, "
+    "jobs_per_task, latent, logger, loss, model, noise, num_seeds, optimizer, scheduler, seed, stack_seeds, sweep, threads, "
+    "trainer",
     "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse",
     "model=conv": "error: model=conv: no such option; there are deep, linear_tied",
     "model=linear_tied model.widths=[50]": "error: model.widths: no such setting; there are _target_, bias",
@@ -119,7 +125,7 @@ def test_shell_completion_knows_the_options(tmp_path: Path, command: str) -> Non
 
 def test_shell_completion_knows_the_commands(tmp_path: Path) -> None:
     done = run_command(tmp_path, WAVECODER, "-sc", "query=bash", environment={"COMP_LINE": "wavecoder tr", "COMP_POINT": "12"})
-    assert (done.returncode, done.stdout, done.stderr) == (0, "train report\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "train report status cancel\n", "")
 
 
 def test_the_command_wavecoder_trains_and_reports(tmp_path: Path) -> None:
@@ -141,7 +147,7 @@ def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
     assert (shown.returncode, shown.stdout) == (0, f"wavecoder {version('wavecoder')}\n")
     unknown = run_command(tmp_path, WAVECODER, "nonsense")
     assert (unknown.returncode, unknown.stdout) == (2, "")
-    assert unknown.stderr == "error: nonsense: no such command; there are train, report\n"
+    assert unknown.stderr == "error: nonsense: no such command; there are train, report, status, cancel\n"
     bad = run_command(tmp_path, WAVECODER, "train", "latent.dim=0")
     assert (bad.returncode, bad.stdout, bad.stderr) == (2, "", "error: latent.dim=0: must be at least 1\n")
     helped = run_command(tmp_path, sys.executable, "-m", "wavecoder", "train", "--help")

@@ -49,10 +49,11 @@ def test_networks_are_named_after_what_was_chosen(overrides: list[str], activati
 
 
 def test_the_tasks_of_a_slurm_step_share_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run_folder("gelu") != run_folder("gelu"), "two runs never share one by accident"
+    assert run_folder("gelu", 1, 2) != run_folder("gelu", 1, 2), "two runs never share one by accident"
     for name, value in {"STEP_NUM_TASKS": "2", "JOB_ID": "7", "STEP_ID": "0"}.items():
         monkeypatch.setenv(f"SLURM_{name}", value)
-    assert run_folder("gelu") == run_folder("gelu") == "slurm/7.0_gelu"
+    assert run_folder("gelu", 1, 2) == run_folder("gelu", 1, 2) == "slurm/7.0_gelu"
+    assert run_folder("gelu", 1, 1) != run_folder("gelu", 1, 1), "tasks that share no run have folders of their own"
 
 
 def test_epochs_are_the_nearest_number_and_at_least_one() -> None:

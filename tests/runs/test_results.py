@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from wavecoder.runs import results
+from wavecoder.runs.store import read_sweep
 from wavecoder.training.files import write_atomically
 
 
@@ -85,7 +86,7 @@ def test_a_sweep_is_read_back_best_first_and_gaps_are_named(tmp_path: Path) -> N
         if job is not None:
             results.write_results(tmp_path / name, job)
     (tmp_path / "notes").mkdir()
-    assert [(job["job"], job["status"]) for job in results.read_sweep(tmp_path)] == [
+    assert [(job["job"], job["status"]) for job in read_sweep(tmp_path)] == [
         ("b", "completed"),
         ("a", "completed"),
         ("e", "completed"),
@@ -102,7 +103,7 @@ def test_a_record_of_an_earlier_version_is_outdated(tmp_path: Path) -> None:
     for name, record in {"old": old, "new": made_up_record([0.2]), "future": old | {"schema": 99}}.items():
         (tmp_path / name).mkdir()
         results.write_results(tmp_path / name, record)
-    sweep = {job["job"]: job for job in results.read_sweep(tmp_path)}
+    sweep = {job["job"]: job for job in read_sweep(tmp_path)}
     assert {name: job["status"] for name, job in sweep.items()} == {"new": "completed", "old": "outdated", "future": "outdated"}
     expected = "written by another version of wavecoder (results.json of schema 1; this version reads 2)"
     assert sweep["old"]["error"] == expected

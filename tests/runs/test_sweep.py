@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from conftest import FAILS, JOB, OWN_NETWORKS, Run, completed, kill, metrics, record_of, records, run_script, start
 
+from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
 from wavecoder.runs.sweep import _print_progress
 
@@ -21,7 +22,7 @@ def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path)
     before = {file: file.stat().st_mtime_ns for file in sweep.glob("*/results.json")}
     again = run_train("-m", "sweep=mine", *JOB, "activation=relu,tanh,gelu")
     assert (again.returncode, again.stderr) == (0, "")
-    assert again.stdout.count("is complete already, nothing to do") == 2
+    assert "2 complete, 1 to run" in again.stdout
     assert again.stdout.count("gelu autoencoder 100") == 1
     assert {file: file.stat().st_mtime_ns for file in before} == before
     assert "Sweep of 3 jobs" in again.stdout
@@ -49,7 +50,7 @@ def test_only_the_failed_job_is_tried_again(run_train: Run, tmp_path: Path) -> N
     for done in (first, again):
         assert done.returncode == 1
         assert "failed: RuntimeError: out of order\n" in done.stdout
-    assert again.stdout.count("is complete already") == 1
+    assert "1 complete, 1 to run" in again.stdout
     statuses = sorted(record["status"] for record in records(tmp_path / "outputs" / "sweeps" / "mine").values())
     assert statuses == ["completed", "failed"]
 
@@ -145,12 +146,12 @@ def test_what_others_left_in_a_sweep_is_not_the_commands_failure(run_train: Run,
 
 
 def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    folders = {tmp_path / str(number): "new" for number in range(4)}
+    folders = [tmp_path / str(number) for number in range(4)]
     for number, folder in enumerate(folders):
         folder.mkdir()
         write_results(folder, {"status": "completed", "schema": SCHEMA, "config_fingerprint": "old" if number else "new"})
-    last = list(folders)[-1]
-    steps = iter([(), *((folder,) for folder in list(folders)[1:])])
+    last = folders[-1]
+    steps = iter([(), *((folder,) for folder in folders[1:])])
 
     class End(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
@@ -159,7 +160,7 @@ def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, 
                 write_results(folder, {"status": status, "schema": SCHEMA, "config_fingerprint": "new"})
             return step is None
 
-    _print_progress(folders, End())
+    _print_progress(tmp_path, [Job(folder.name, (), "new") for folder in folders], End())
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(",")[0] for line in lines] == ["2 of 4 jobs done", "3 of 4 jobs done"]
 

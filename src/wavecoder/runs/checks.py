@@ -87,7 +87,7 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
     given = {"sweep": settings.sweep, "jobs_per_task": settings.jobs_per_task != 1, "detach": settings.detach}
     for key, value in (given | {"stack_seeds": settings.stack_seeds}).items():
         if value:
-            raise SettingError(f"{key}={config[key]}: is for a sweep, which needs -m")
+            raise SettingError(f"{key}={_as_typed(config[key])}: is for a sweep, which needs -m")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     if launcher != "basic":
         raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
@@ -96,6 +96,10 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
         raise SettingError(
             f"hydra.run.dir={config.hydra.run.dir}: holds {', '.join(found)} that no run has written; choose another folder"
         )
+
+
+def _as_typed(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_one_sweep(config: DictConfig) -> None:
@@ -129,7 +133,8 @@ def _check_launcher(config: DictConfig, settings: Settings) -> None:
     if config.hydra.runtime.choices["hydra/sweeper"] != _OWN_SWEEPER:
         for key, plain in {"jobs_per_task": 1, "detach": False, "stack_seeds": False}.items():
             if config[key] != plain:
-                raise SettingError(f"{key}={config[key]}: a search chooses its jobs as it goes, so it must be {plain}".lower())
+                value, allowed = _as_typed(config[key]), _as_typed(plain)
+                raise SettingError(f"{key}={value}: must be {allowed} in a search, which chooses its jobs as it goes")
 
 
 def _check_ray(address: str | None) -> None:

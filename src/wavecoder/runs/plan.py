@@ -85,7 +85,7 @@ class Composer:
         # jobs that set the same keys share one configuration, in which each replaces the values of the one before
         shared = self._choices(overrides), tuple(override.key_or_group for override in values)
         if shared not in self._settable:
-            self._settable[shared] = copy.deepcopy(without_hydra(self.common(overrides)))
+            self._settable[shared] = without_hydra(self.common(overrides))
         for override in values:
             OmegaConf.update(self._settable[shared], override.key_or_group, override.value(), merge=True)
         return results.fingerprint(self._settable[shared])
@@ -181,5 +181,8 @@ def _stack(others: tuple[str, ...], members: Sequence[tuple[int, Job]], composer
 
 
 def without_hydra(config: DictConfig) -> DictConfig:
-    """A configuration without its `hydra` node: what a run is given."""
-    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+    """A copy of a configuration without its `hydra` node: what a run is given."""
+    plain = copy.deepcopy(config)
+    with read_write(plain), open_dict(plain):
+        del plain["hydra"]
+    return plain

@@ -109,6 +109,22 @@ def as_choices(overrides: Iterable[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (each.partition("=") for each in overrides)}
 
 
+def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """What tables of all jobs hold: a row for each, with its choices, and its metrics and those of the references."""
+    rows = []
+    for job in jobs:
+        row = {key: job.get(key, "") for key in ("job", "status", "error")} | job["overrides"]
+        row |= {key: job[key] for key in ("network", "activation", "latent_dim", "seed", "num_seeds") if key in job}
+        row["engine"] = job.get("engine", {}).get("name", "")
+        row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
+        for metric, summary in job.get("metrics", {}).items():
+            row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}
+        for reference, errors in job.get("references", {}).items():
+            row |= {f"{reference} {metric}": error for metric, error in errors.items()}
+        rows.append(row)
+    return rows
+
+
 def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Make one of all completed jobs that differ in nothing but `seed`, with the seeds of all of them."""
     alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}

@@ -26,6 +26,7 @@ from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import make_tasks, run_jobs, run_task, task_overrides, write_batch
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
+_MANY = 50  # jobs that take more than a moment to check
 _PATIENCE = 600  # seconds that Slurm may take to answer again, as while it is restarted
 _NEVER_AFTER = 20  # seconds after which a task that can never run is not waited for
 
@@ -74,7 +75,8 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
 
 def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
     """The jobs of a sweep, composing only those that no earlier command has asked for in the same words."""
-    print(f"checking {len(overrides)} jobs…", flush=True)
+    if len(overrides) > _MANY:
+        print(f"checking {len(overrides):,} jobs…", flush=True)
     wanted: dict[str, tuple[str, ...]] = {}
     for chosen in overrides:
         name = composer.name(chosen)

@@ -10,10 +10,11 @@ from rich import box
 from rich.table import Table
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.results import pool_seeds, varied
+from wavecoder.runs.results import as_rows, pool_seeds, varied
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"
+_SHOWN = 20  # rows of a table that is printed
 
 
 def closing_table(results: Mapping[str, Any]) -> Table:
@@ -57,15 +58,22 @@ def _number(value: float | None, digits: int = 4) -> str:
 
 
 def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
-    """The table at the end of a sweep: a row for each job, seeds pooled, and a column for each override in which they differ."""
-    table = Table(title=f"Sweep of {len(jobs)} jobs, best first: mean squared error per value")
+    """The table at the end of a sweep: a row for each job, seeds pooled, and a column for each override in which they differ.
+
+    Of many jobs it shows the best and those without a result.
+    """
+    pooled = pool_seeds(jobs)
+    good, others = ([job for job in pooled if ("metrics" in job) == measured] for measured in (True, False))
+    hidden = max(0, len(good) - _SHOWN) + max(0, len(others) - _SHOWN)
+    caption = f"{hidden:,} more rows are in {SUMMARY}" if hidden else None
+    table = Table(title=f"Sweep of {len(jobs):,} jobs, best first: mean squared error per value", caption=caption)
     keys = varied(jobs)
     for key in keys or ["job"]:
         table.add_column(key, overflow="fold")
     table.add_column("status", overflow="fold")
     for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
         table.add_column(heading, justify="right", no_wrap=True)
-    for job in pool_seeds(jobs):
+    for job in (*good[:_SHOWN], *others[:_SHOWN]):
         choices = [_short(job["overrides"].get(key, "")) for key in keys] or [job["job"]]
         if job["status"] != "completed":
             table.add_row(*choices, f"{job['status']}: {job['error']}" if "error" in job else job["status"])
@@ -88,17 +96,7 @@ def _short(choice: str) -> str:
 
 def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
     """Write `summary.csv` in a sweep's folder, a row for each job, seeds pooled, and return its path."""
-    rows = []
-    for job in pool_seeds(jobs):
-        row = {key: job.get(key, "") for key in ("job", "status", "error")} | job["overrides"]
-        row |= {key: job[key] for key in ("network", "activation", "latent_dim", "seed", "num_seeds") if key in job}
-        row["engine"] = job.get("engine", {}).get("name", "")
-        row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
-        for metric, summary in job.get("metrics", {}).items():
-            row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}
-        for reference, errors in job.get("references", {}).items():
-            row |= {f"{reference} {metric}": error for metric, error in errors.items()}
-        rows.append(row)
+    rows = as_rows(pool_seeds(jobs))
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
     writer.writeheader()

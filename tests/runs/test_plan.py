@@ -1,0 +1,100 @@
+"""The jobs of a sweep: composed once, named, fingerprinted, stacked."""
+
+from collections.abc import Iterator, Sequence
+
+import pytest
+from hydra import initialize_config_dir
+from hydra.core.config_loader import ConfigLoader
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wavecoder.runs import results
+from wavecoder.runs.cli import CONF
+from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
+
+SWEEP = (
+    "sweep=mine",
+    "activation=relu,tanh",
+    "latent='1','5'",
+    "optimizer.lr=1e-3,0.01",
+    "seed=0,1",
+    "model.widths=[20],[20,10]",
+)
+
+
+@pytest.fixture
+def loader() -> Iterator[ConfigLoader]:
+    with initialize_config_dir(str(CONF), version_base="1.3"):
+        yield GlobalHydra.instance().config_loader()
+
+
+def composer_of(loader: ConfigLoader, *overrides: str) -> Composer:
+    config = loader.load_configuration("train", [*overrides, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN)
+    return Composer(loader, config)
+
+
+def jobs_of(loader: ConfigLoader, *overrides: str) -> list[Job]:
+    composer = composer_of(loader, *overrides)
+    return [make_job(composer, each) for each in job_overrides(overrides, loader)]
+
+
+def test_jobs_are_composed_as_hydra_composes_them(loader: ConfigLoader) -> None:
+    config = loader.load_configuration("train", [*SWEEP, "hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN)
+    composer = Composer(loader, config)
+    chosen = job_overrides(SWEEP, loader)
+    assert len(chosen) == 32
+    for overrides in chosen:
+        whole = loader.load_sweep_config(config, list(overrides))
+        assert OmegaConf.to_container(composer.compose(overrides)) == OmegaConf.to_container(whole)
+        assert composer.fingerprint(overrides) == results.fingerprint(whole)
+        assert composer.name(overrides) == whole.hydra.sweep.subdir
+
+
+@pytest.mark.parametrize(
+    "overrides", [("+model.more=1",), ("~callbacks.figures",), ("optimizer={lr: 0.1}",), ("experiment=denoising",)]
+)
+def test_overrides_that_are_no_single_values_are_left_to_hydra(loader: ConfigLoader, overrides: tuple[str, ...]) -> None:
+    config = loader.load_configuration("train", ["hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN)
+    whole = loader.load_sweep_config(config, list(overrides))
+    composer = Composer(loader, config)
+    assert OmegaConf.to_container(composer.compose(overrides)) == OmegaConf.to_container(whole)
+    assert composer.fingerprint(overrides) == results.fingerprint(whole)
+
+
+@pytest.mark.parametrize("wrong", ["sed=1", "latent.dmi=1", "latent='4'", "seed=one", "data.train_sise=1"])
+def test_what_does_not_exist_is_refused(loader: ConfigLoader, wrong: str) -> None:
+    composer = composer_of(loader)
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        composer.fingerprint((wrong,))
+
+
+def test_keys_tell_configurations_apart(loader: ConfigLoader) -> None:
+    composer = composer_of(loader)
+    jobs = [("seed=1",), ("seed=2",), ("activation=relu", "seed=1"), ("activation=tanh", "seed=1"), ("optimizer.lr=1",)]
+    assert len({composer.key(job) for job in jobs}) == len(jobs)
+    assert composer.key(("seed=1",)) == composer_of(loader).key(("seed=1",))
+
+
+def seeds_of(jobs: Sequence[Job]) -> list[tuple[str, ...]]:
+    return [tuple(member.overrides[-1] for member in job.stacked) for job in jobs]
+
+
+def test_jobs_that_differ_in_their_seed_alone_are_stacked_without_gaps(loader: ConfigLoader) -> None:
+    arguments = ("activation=relu,tanh", "seed=5,3,4,8,10,9")
+    stacked = stack_seeds(jobs_of(loader, *arguments), composer_of(loader, *arguments))
+    assert seeds_of(stacked) == [("seed=3", "seed=4", "seed=5"), ("seed=8", "seed=9", "seed=10")] * 2
+    assert stacked[0].overrides == ("activation=relu", "seed=3", "num_seeds=3")
+    assert stacked[0].name.startswith(".stacks/")
+    composer = composer_of(loader)
+    assert stacked[0].fingerprint == composer.fingerprint(("activation=relu", "seed=3", "num_seeds=3"))
+
+
+@pytest.mark.parametrize(
+    "arguments", [("seed=1,3",), ("latent.dim=1,2",), ("num_seeds=2", "seed=0,1"), ("experiment=paper", "seed=0,1")]
+)
+def test_other_jobs_are_left_as_they_are(loader: ConfigLoader, arguments: tuple[str, ...]) -> None:
+    jobs = jobs_of(loader, *arguments)
+    assert stack_seeds(jobs, composer_of(loader, *arguments)) == jobs

@@ -1,0 +1,63 @@
+"""The records of a sweep in one file, which its jobs' folders can always replace."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from conftest import made_up_record
+
+from wavecoder.runs.plan import Job
+from wavecoder.runs.results import write_results
+from wavecoder.runs.store import DATABASE, State, Store, read_sweep
+
+
+def write_job(sweep: Path, name: str, error: float = 0.1) -> None:
+    (sweep / name).mkdir(exist_ok=True)
+    write_results(sweep / name, made_up_record([error]) | {"config_fingerprint": f"f{name}", "overrides": {"seed": name}})
+
+
+def errors(sweep: Path) -> dict[str, float]:
+    return {job["job"]: job["metrics"]["val/mse"]["mean"] for job in read_sweep(sweep)}
+
+
+def test_records_follow_the_folders(tmp_path: Path) -> None:
+    for name in "abc":
+        write_job(tmp_path, name)
+    assert errors(tmp_path) == {"a": 0.1, "b": 0.1, "c": 0.1}
+    write_job(tmp_path, "b", 0.05)
+    write_job(tmp_path, "d", 0.2)
+    shutil.rmtree(tmp_path / "a")
+    assert list(errors(tmp_path).items()) == [("b", 0.05), ("c", 0.1), ("d", 0.2)], "the best first"
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a database", b"SQLite format 3\0 and then nothing"])
+def test_a_damaged_store_is_made_again(tmp_path: Path, damage: bytes) -> None:
+    write_job(tmp_path, "a")
+    read_sweep(tmp_path)
+    (tmp_path / DATABASE).write_bytes(damage)
+    assert errors(tmp_path) == {"a": 0.1}
+    (tmp_path / DATABASE).unlink()
+    assert errors(tmp_path) == {"a": 0.1}
+
+
+def test_a_folder_that_cannot_hold_a_store_is_read_all_the_same(tmp_path: Path) -> None:
+    write_job(tmp_path, "a")
+    (tmp_path / DATABASE).mkdir()
+    assert errors(tmp_path) == {"a": 0.1}
+    with Store(tmp_path / "missing") as store:
+        store.refresh()
+        assert store.records() == []
+    assert not (tmp_path / "missing").exists()
+
+
+def test_jobs_that_were_asked_for_are_remembered(tmp_path: Path) -> None:
+    jobs = [Job("a", ("seed=1",), "fa"), Job("b", ("seed=2",), "fb")]
+    with Store(tmp_path) as store:
+        store.remember({job: f"key {job.name}" for job in jobs})
+    write_job(tmp_path, "a")
+    (tmp_path / "b" / ".hydra").mkdir(parents=True)
+    (tmp_path / ".tasks").mkdir()
+    with Store(tmp_path) as store:
+        store.refresh()
+        assert store.jobs() == {job.name: (f"key {job.name}", job) for job in jobs}
+        assert store.states() == {"a": State("completed", "fa"), "b": State("unfinished", None)}
