@@ -95,3 +95,21 @@ def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict
     assert metrics(sweep) == metrics(whole / "outputs" / "sweeps" / "mine")
     assert any(record["timing"]["resumed_at_step"] > 0 for record in records(sweep).values())
     assert "Sweep of 3 jobs" in again.stdout
+
+
+def test_a_search_on_ray(ray: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+    address, environment = ray
+    search = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
+    on_ray = (*search, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    for _ in range(2):
+        done = run_script("train.py", tmp_path, *on_ray, environment=environment)
+        assert done.returncode == 0, done.stderr
+        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
+
+
+def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
+    done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:9")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: nothing answers there (")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()

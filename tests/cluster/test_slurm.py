@@ -11,7 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import JOB, ROOT, completed, kill, metrics, records, run_command, run_script, start
+from conftest import (
+    EVERY_EPOCH,
+    FAILS,
+    JOB,
+    OWN_NETWORKS,
+    ROOT,
+    completed,
+    kill,
+    metrics,
+    records,
+    run_command,
+    run_script,
+    start,
+)
 from slurm_cluster import Slurm, unavailable_reason
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
@@ -48,6 +61,22 @@ def checkpoints(sweep: Path) -> list[Path]:
     return list(sweep.glob("*/checkpoints/last.ckpt"))
 
 
+def ended(slurm: Slurm, process: subprocess.Popen[bytes]) -> int:
+    """The status of a process in its end. What Slurm has requeued begins soon; it would wait for two minutes."""
+    seen: dict[str, float] = {}
+
+    def hurry() -> bool:
+        for job in slurm.jobs():
+            waits = (job["JobState"], job["Reason"]) == ("PENDING", "BeginTime")
+            # not before the node is rid of the processes of its first start
+            if waits and time.monotonic() - seen.setdefault(job["JobId"], time.monotonic()) > 10:
+                slurm.run("scontrol", "update", f"JobId={job['JobId']}", "StartTime=now", check=False)
+        return process.poll() is not None
+
+    until(hurry, 200)
+    return process.wait()
+
+
 def stamps(sweep: Path, names: list[str]) -> dict[str, int]:
     return {name: (sweep / name / "results.json").stat().st_mtime_ns for name in names}
 
@@ -63,18 +92,17 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
     cancelled = f"{running[0]['ArrayJobId']}_{running[0]['ArrayTaskId']}"
     slurm.run("scancel", cancelled)
     slurm.kill_node("n2")
-    assert process.wait(120) == 1
+    assert ended(slurm, process) == 1
     printed, errors = (tmp_path / "printed.txt").read_text(), (tmp_path / "errors.txt").read_text().splitlines()
     assert "Sweep of 4 jobs" in printed, "the table comes all the same"
     assert (sweep / "summary.csv").exists()
     lost = [line for line in errors if line.startswith("lost: ")]
-    assert len(lost) == len(errors) == 4 - len(completed(sweep))
+    assert len(lost) == len(errors) == 4 - len(completed(sweep)), "those of the lost node were requeued by Slurm, or are named"
     (one,) = (line for line in lost if f"Slurm's job {cancelled}: CANCELLED" in line)
-    assert sum("NODE_FAIL" in line for line in lost) == len(lost) - 1
     assert Path(tmp_path, one.rpartition("its output is in ")[2]).exists()
     slurm.start_node("n2")
     before = stamps(sweep, completed(sweep))
-    assert 1 <= len(before) < 4
+    assert len(before) < 4
     again = run_script("train.py", tmp_path, *JOBS, "sweep=mine", *ON_SLURM, environment=slurm.environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert stamps(sweep, list(before)) == before
@@ -91,8 +119,7 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
 def requeued_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int, sweep: Path) -> dict[str, Any]:
     """Wait until a job is requeued and then done, and return its record, the only one of its sweep."""
     until(lambda: slurm.jobs()[place]["JobState"] == "PENDING")
-    slurm.run("scontrol", "update", f"JobId={slurm.jobs()[place]['JobId']}", "StartTime=now")  # Slurm would wait for two minutes
-    assert process.wait(120) == 0
+    assert ended(slurm, process) == 0
     (record,) = records(sweep).values()
     assert record["timing"]["resumed_at_step"] > 0
     return record
@@ -149,13 +176,14 @@ def test_the_command_waits_for_jobs_that_are_queued_and_submits_none_twice(
 
 def test_packed_tasks_are_split_into_arrays_lost_and_resumed(slurm: Slurm, tmp_path: Path) -> None:
     """Of twelve jobs the cluster takes five in an array; two in a task make six tasks in two arrays."""
-    jobs = ("-m", *JOB, "callbacks=lean", "activation=relu,tanh,gelu,prelu,silu,elu", "latent=1,5")
+    short = tuple(choice for choice in JOB if choice != EVERY_EPOCH)
+    jobs = ("-m", *short, "callbacks=lean", "trainer.max_epochs=200", "activation=relu,tanh,gelu,prelu,silu,elu", "latent=1,5")
     alone = run_script("train.py", tmp_path, *jobs, "sweep=alone", "hydra/launcher=joblib", "jobs_per_task=6")
     assert (alone.returncode, alone.stderr) == (0, "")
     on_slurm = (*jobs, "sweep=mine", *ON_SLURM, "jobs_per_task=2")
     sweep, known = tmp_path / "outputs" / "sweeps" / "mine", len(slurm.jobs())
     process = start(tmp_path, *on_slurm, environment=slurm.environment, keep=True)
-    until(lambda: len(completed(sweep)) >= 2)
+    until(lambda: completed(sweep))
     submitted = slurm.jobs()[known:]
     assert (
         len({job["ArrayJobId"] for job in submitted if "ArrayJobId" in job}) + sum("ArrayJobId" not in job for job in submitted)
@@ -164,7 +192,7 @@ def test_packed_tasks_are_split_into_arrays_lost_and_resumed(slurm: Slurm, tmp_p
     assert {job["JobName"].partition("-")[0] for job in submitted} == {"mine"}
     running = [job for job in slurm.jobs()[known:] if job["JobState"] == "RUNNING"]
     slurm.run("scancel", "--signal=KILL", *(job["JobId"] for job in running))
-    assert process.wait(200) == 1
+    assert ended(slurm, process) == 1
     before = stamps(sweep, completed(sweep))
     again = run_script("train.py", tmp_path, *on_slurm, environment=slurm.environment)
     assert (again.returncode, again.stderr) == (0, "")
@@ -197,6 +225,15 @@ def test_a_sweep_that_is_left_is_looked_at_and_cancelled(slurm: Slurm, tmp_path:
     again = run_script("train.py", tmp_path, *jobs, environment=environment)
     assert (again.returncode, again.stderr) == (0, "")
     assert run_command(tmp_path, *status, environment=environment).stdout.startswith("4 jobs: 4 completed\nthe best so far: ")
+
+
+def test_a_job_that_fails_is_named_at_once(slurm: Slurm, tmp_path: Path) -> None:
+    jobs = ("-m", *JOB, f"{FAILS},wavecoder.networks.DeepAutoencoder", "sweep=mine", *ON_SLURM)
+    done = run_script("train.py", tmp_path, *jobs, environment=slurm.environment | OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (1, "")
+    named, table = done.stdout.index("failed: model._target_=own_networks"), done.stdout.index("Sweep of 2 jobs")
+    assert named < table
+    assert "RuntimeError: out of order" in done.stdout[named:table]
 
 
 def test_what_can_never_run_is_said_and_not_waited_for(slurm: Slurm, tmp_path: Path) -> None:

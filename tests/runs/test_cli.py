@@ -51,7 +51,6 @@ BAD_INPUT = {
     "-m detach=true latent=1,5": "error: detach=true: hydra/launcher=basic cannot; jobs live on without the command on slurm "
     "alone",
     "-m jobs_per_task=0 latent=1,5": "error: jobs_per_task=0: must be at least 1",
-    "-m hydra/sweeper=basic latent=1,5": "error: hydra/sweeper=basic: must be wavecoder, which does the same and resumes",
     "hydra/launcher=joblib": "error: hydra/launcher=joblib: is for the jobs of a sweep, which needs -m",
     "-m sweep=a,b latent=1": "error: sweep=a,b: must be one value, for all jobs",
     "-m activation=glob(zz*)": "error: -m: the choices leave no job to run",

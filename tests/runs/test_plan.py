@@ -53,10 +53,9 @@ def test_jobs_are_composed_as_hydra_composes_them(loader: ConfigLoader) -> None:
         assert composer.name(overrides) == whole.hydra.sweep.subdir
 
 
-@pytest.mark.parametrize(
-    "overrides", [("+model.more=1",), ("~callbacks.figures",), ("optimizer={lr: 0.1}",), ("experiment=denoising",)]
-)
-def test_overrides_that_are_no_single_values_are_left_to_hydra(loader: ConfigLoader, overrides: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("override", ["+model.more=1", "~callbacks.figures", "optimizer={lr: 0.1}", "experiment=denoising"])
+def test_overrides_that_are_no_single_values_are_left_to_hydra(loader: ConfigLoader, override: str) -> None:
+    overrides = (override, "seed=3")
     config = loader.load_configuration("train", ["hydra.mode=MULTIRUN"], run_mode=RunMode.MULTIRUN)
     whole = loader.load_sweep_config(config, list(overrides))
     composer = Composer(loader, config)

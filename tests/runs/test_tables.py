@@ -62,3 +62,16 @@ def test_the_table_has_a_column_for_each_override_in_which_jobs_differ() -> None
     for expected in ("activation", "tanh", "optimizer.lr", "0.001235"):
         assert expected in shown
     assert "quick" not in shown
+
+
+def test_the_table_of_many_jobs_shows_the_best_and_the_failed() -> None:
+    jobs = [
+        made_up_record([0.1 + number / 100]) | {"job": f"{number}", "overrides": {"model.width": f"{number}"}}
+        for number in range(50)
+    ]
+    jobs += [{"job": "bad", "status": "failed", "error": "ValueError: no", "overrides": {"model.width": "-1"}}]
+    text = text_of(tables.sweep_table(jobs))
+    assert "Sweep of 51 jobs" in text
+    assert "failed: ValueError: no" in text
+    assert "30 more rows are in summary.csv" in text
+    assert len(text.splitlines()) < 32

@@ -139,7 +139,7 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     done = run_train("-m", "activation=relu,tanh,gelu", "latent=1,5", "debug=quick", "data.train_size=128")
     assert (done.returncode, done.stderr) == (0, "")
     (sweep,) = (tmp_path / "outputs" / "sweeps").glob("*/*")
-    jobs = {path.name for path in sweep.iterdir() if path.is_dir()}
+    jobs = {path.name for path in sweep.glob("[!.]*") if path.is_dir()}
     wanted = {(activation, latent) for activation in ("relu", "tanh", "gelu") for latent in (1, 5)}
     assert jobs == {f"activation={a},data.train_size=128,debug=quick,latent={k}" for a, k in wanted}
     found = {(record_of(sweep / job)["activation"], record_of(sweep / job)["latent_dim"]) for job in jobs}

@@ -13,12 +13,18 @@ class WavecoderSweeper(Sweeper):
 
     Args:
         params: What is swept besides what the command line says, as with Hydra's own sweeper: values by key.
+        max_batch_size: Must be None; launchers have settings of their own for how many jobs run at a time.
+
+    Raises:
+        ValueError: `max_batch_size` was set.
     """
 
     hydra_context: HydraContext
     config: DictConfig
 
-    def __init__(self, params: Mapping[str, Any] | None = None) -> None:
+    def __init__(self, params: Mapping[str, Any] | None = None, max_batch_size: int | None = None) -> None:
+        if max_batch_size is not None:
+            raise ValueError(f"hydra.sweeper.max_batch_size={max_batch_size}: must be null; jobs_per_task groups jobs")
         self.params = params or {}
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:

@@ -18,9 +18,9 @@ from wavecoder.runs import cli, results, slurm
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 
-_OWN_SWEEPER = "wavecoder"
+_OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 
 
 class CheckSettings(Callback):
@@ -107,7 +107,7 @@ def _check_one_sweep(config: DictConfig) -> None:
     parser = OverridesParser.create()
     for argument in config.hydra.overrides.task:
         override = parser.parse_override(argument)
-        if override.key_or_group in ("sweep", "jobs_per_task", "detach", "stack_seeds") and override.is_sweep_override():
+        if override.key_or_group in OF_SWEEPS and override.is_sweep_override():
             raise SettingError(f"{argument}: must be one value, for all jobs")
 
 
@@ -117,8 +117,6 @@ def _check_plugins(config: DictConfig) -> None:
         package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
         if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
             raise SettingError(cli.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
-    if config.hydra.runtime.choices["hydra/sweeper"] == "basic":
-        raise SettingError(f"hydra/sweeper=basic: must be {_OWN_SWEEPER}, which does the same and resumes")
 
 
 def _check_launcher(config: DictConfig, settings: Settings) -> None:

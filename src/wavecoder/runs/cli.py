@@ -74,6 +74,9 @@ def train() -> None:
         arguments = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))  # it may stand anywhere
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
+    except KeyboardInterrupt:
+        print("\nInterrupted; re-running the command resumes a named sweep or a run with a folder of its own", file=sys.stderr)
+        sys.exit(INTERRUPTED)
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed

@@ -108,7 +108,7 @@ def _locked(folder: Path) -> Iterator[None]:
     """Hold a run's lock, which the operating system releases when the process ends in any way."""
     lock = FileLock(folder / ".lock")
     try:
-        lock.acquire(blocking=False)
+        lock.acquire(timeout=0.5)  # another process may be looking whether this run is running
     except Timeout:
         place = results.read_record(folder).get("place", {})
         holder = f" (process {place['pid']} on {place['host']})" if place else ""

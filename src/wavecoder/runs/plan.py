@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import results
 from wavecoder.runs.resolvers import folder_name
+from wavecoder.runs.settings import OF_SWEEPS
 
 STACKS = ".stacks"  # the folder in a sweep's of ensembles that stand for several jobs
 
@@ -133,7 +134,7 @@ class Composer:
 
 
 def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[str, ...]]:
-    """The overrides of every job of a sweep: every combination of its choices.
+    """The overrides of every job of a sweep: every combination of its choices, without the settings of the sweep as a whole.
 
     Args:
         arguments: What is swept, as on the command line.
@@ -143,7 +144,8 @@ def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[
         HydraException: A choice cannot be enumerated.
     """
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
-    return [tuple(job) for job in BasicSweeper.split_arguments(overrides, max_batch_size=None)[0]]
+    of_jobs = [override for override in overrides if override.key_or_group not in OF_SWEEPS]
+    return [tuple(job) for job in BasicSweeper.split_arguments(of_jobs, max_batch_size=None)[0]]
 
 
 def make_job(composer: Composer, overrides: Sequence[str]) -> Job:

@@ -14,6 +14,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.training.files import write_atomically
 
 RESULTS = "results.json"
@@ -43,7 +44,7 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
 
 def fingerprint(config: DictConfig) -> str:
     """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included."""
-    apart = ("hydra", "callbacks", "logger", "sweep", "jobs_per_task", "stack_seeds", "detach", "threads")
+    apart = ("hydra", "callbacks", "logger", "threads", *OF_SWEEPS)
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()

@@ -28,6 +28,9 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 
+OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach")
+"""Settings of a sweep as a whole, which no job of it has."""
+
 _CHOICES = {
     "basis": ("fitted", "population"),
     "engine.name": ("auto", "compiled", "pytorch"),

@@ -58,8 +58,9 @@ def queued_tasks() -> list[QueuedTask]:
     tasks = []
     for line in lines:
         job, index, *names, state, reason, nodes = line.split("|")
-        number = int(index) if index.isdigit() else 0
-        tasks.append(QueuedTask(f"{job}_{number}", "|".join(names), number, state, reason, nodes))
+        is_array = index.isdigit()  # which a single task is not
+        task, number = (f"{job}_{index}", int(index)) if is_array else (job, 0)
+        tasks.append(QueuedTask(task, "|".join(names), number, state, reason, nodes))
     return tasks
 
 
@@ -79,7 +80,9 @@ def what_became_of(ids: Iterable[str]) -> dict[str, str]:
         task, state, code, nodes, reason = line.split("|")
         about = [f"exit code {code}" if code != "0:0" else "", f"on {nodes}" if nodes else "", reason if reason != "None" else ""]
         found[task] = " ".join([state, *(part for part in about if part)])
-    return {task: found[task] for task in ids if task in found}
+    arrays = {task.partition("_[")[0]: said for task, said in found.items() if "_[" in task}  # of tasks that never began
+    states = {task: found.get(task, arrays.get(task.partition("_")[0])) for task in ids}
+    return {task: state for task, state in states.items() if state}
 
 
 def cancel(ids: Sequence[str]) -> None:

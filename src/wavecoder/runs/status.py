@@ -52,7 +52,7 @@ def queued_jobs(folder: Path, jobs: Collection[Job]) -> dict[str, slurm.QueuedTa
 
 
 def lost_jobs(folder: Path, incomplete: Collection[Job]) -> dict[str, str]:
-    """What became of those jobs that were launched and have neither completed nor failed, nor are queued or running.
+    """What became of those jobs that were launched and have neither completed nor failed, and that nothing will still run.
 
     Args:
         folder: The sweep's.
@@ -63,7 +63,12 @@ def lost_jobs(folder: Path, incomplete: Collection[Job]) -> dict[str, str]:
         launched |= {job.name: (batch, number) for number, task in enumerate(batch.tasks) for job in _single_jobs(task)}
     open_ones = [job for job in incomplete if job.name in launched]
     queued = queued_jobs(folder, open_ones)
-    lost = [job.name for job in open_ones if job.name not in queued and _was_interrupted(folder / job.name)]
+    working = {batch.token for batch in {batch.token: batch for batch, _ in launched.values()}.values() if _is_working(batch)}
+    lost = [
+        job.name
+        for job in open_ones
+        if job.name not in queued and launched[job.name][0].token not in working and _was_interrupted(folder / job.name)
+    ]
     tasks = {name: _slurm_id(folder, *launched[name]) for name in lost}
     became = slurm.what_became_of(task for task in tasks.values() if task)
     said = {}
@@ -88,12 +93,15 @@ def show_status(folder: Path) -> None:
         jobs, states, records = [job for _, job in store.jobs().values()], store.states(), store.records()
     if not jobs and not records:
         raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
-    jobs += [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in {job.name for job in jobs}]
+    asked = {job.name for job in jobs}
+    jobs += [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in asked]
     now = _states_now(folder, jobs, states)
     counts = Counter(kind for kind, _ in now.values())
     order = ("completed", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
     line = ", ".join(f"{counts[kind]:,} {kind}" for kind in order if counts[kind])
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = 200
     console.print(f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     for kind in ("running", "queued", "failed", "lost"):
@@ -104,7 +112,9 @@ def show_status(folder: Path) -> None:
             table.add_row(kind, f"… and {len(rows) - _SHOWN:,} more", "")
     if table.row_count:
         console.print(table)
-    if best := next(iter(sorted((each for each in records if "metrics" in each), key=results.rank)), None):
+    measured = [each for each in records if each.get("metrics", {}).get("val/mse", {}).get("mean") is not None]
+    if measured:
+        best = min(measured, key=results.rank)
         console.print(f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
 
 
@@ -149,16 +159,35 @@ def cancel_sweep(folder: Path) -> None:
     tasks = [task.id for task in slurm.queued_tasks() if task.name in names] if names else []
     if tasks:
         slurm.cancel(tasks)
-    ended = [batch.pid for batch in batches if batch.launcher != "slurm" and _ends(batch)]
+    ended = [batch.pid for batch in batches if _ends(batch)]
     print(f"cancelled {len(tasks)} tasks on Slurm, and {len(ended)} commands on this machine; the sweep's command resumes it")
 
 
 def _ends(batch: Batch) -> bool:
-    """Tell the command that launched a batch to end; whether it still runs here."""
-    command = Path("/proc", str(batch.pid), "cmdline")
-    if batch.host != os.uname().nodename or not command.exists() or b"train" not in command.read_bytes():
+    """End the command that launched a batch, if it runs on this machine."""
+    if not _is_working(batch):
         return False
-    os.kill(batch.pid, signal.SIGINT)
+    for kind in (signal.SIGINT, signal.SIGTERM):  # a command in the background of a script does not hear the first
+        os.kill(batch.pid, kind)
+        deadline = time.monotonic() + 10
+        while _is_working(batch) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        if not _is_working(batch):
+            break
+    return True
+
+
+def _is_working(batch: Batch) -> bool:
+    """Whether the command that launched a batch, other than by Slurm, still runs on this machine."""
+    if batch.launcher == "slurm" or batch.host != os.uname().nodename:
+        return False
+    process = Path("/proc", str(batch.pid))
+    if Path("/proc").exists():  # where a process that has the number since then can be told from that one
+        return process.exists() and process.stat().st_ctime <= batch.launched
+    try:
+        os.kill(batch.pid, 0)
+    except OSError:
+        return False
     return True
 
 

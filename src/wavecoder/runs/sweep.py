@@ -23,10 +23,11 @@ from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_se
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
-from wavecoder.runs.tasks import make_tasks, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.tasks import make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
 _MANY = 50  # jobs that take more than a moment to check
+_EMPTY_LOOKS = 4  # at the queue, after which what is not there is lost
 _PATIENCE = 600  # seconds that Slurm may take to answer again, as while it is restarted
 _NEVER_AFTER = 20  # seconds after which a task that can never run is not waited for
 
@@ -64,7 +65,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     waiting = f"{len(queued)} queued or running, " if queued else ""
     place = os.path.relpath(folder)
     print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
-    with _progress(folder, jobs):
+    with _progress(folder, jobs, name_failed=on_slurm):
         if on_slurm:
             _run_on_slurm(config, context, folder, new, missing)
         elif new:
@@ -140,7 +141,11 @@ def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: 
     largest, tasks = slurm.largest_array() if new else 1, make_tasks(new, config.jobs_per_task)
     for first in range(0, len(tasks), largest):
         batch = write_batch(folder, config, "slurm", tasks[first : first + largest])
-        ids = slurm.submit(config, context, slurm_name(folder, batch), task_overrides(batch), run_task)
+        try:
+            ids = slurm.submit(config, context, slurm_name(folder, batch), task_overrides(batch), run_task)
+        except SettingError:
+            remove_batch(folder, batch)
+            raise
         note_ids(folder, batch, ids)
         print(f"submitted {len(ids)} tasks as Slurm's job {ids[0].partition('_')[0]}", flush=True)
     if config.detach:
@@ -156,7 +161,7 @@ def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: 
 
 def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
     """Wait as long as Slurm has a task that can run, and say what it says of those that wait."""
-    said, silent_since, never_since = "", 0.0, 0.0
+    said, silent_since, never_since, empty = "", 0.0, 0.0, 0
     while True:
         now = time.monotonic()
         try:
@@ -168,14 +173,16 @@ def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
                 raise
             time.sleep(_ASK_EVERY)
             continue
-        if not tasks:
+        # a task that is requeued is not in the queue for a moment
+        empty = 0 if tasks else empty + 1
+        if empty == _EMPTY_LOOKS or (empty and not _not_tried(folder, asked)):
             return
         reasons = Counter(task.reason for task in tasks if task.state == "PENDING")
         text = ", ".join(f"{count} ({reason})" for reason, count in sorted(reasons.items()) if reason not in ("None", "Priority"))
         if text and text != said:
             print(f"tasks that wait, and Slurm's reason: {text}", flush=True)
         said = text
-        never_since = (never_since or now) if all(task.can_never_run for task in tasks) else 0.0
+        never_since = (never_since or now) if tasks and all(task.can_never_run for task in tasks) else 0.0
         if never_since and now - never_since > _NEVER_AFTER:
             remedy = f"`wavecoder cancel {os.path.relpath(folder)}`, then change what Slurm names"
             print(f"none of them can run as it was submitted; {remedy}")
@@ -184,10 +191,13 @@ def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
 
 
 @contextmanager
-def _progress(folder: Path, jobs: Sequence[Job]) -> Iterator[None]:
-    """Print while a sweep runs how many jobs are done, read from their records, so that it is the same under every launcher."""
+def _progress(folder: Path, jobs: Sequence[Job], name_failed: bool) -> Iterator[None]:
+    """Print while a sweep runs how many jobs are done, read from their records, so that it is the same under every launcher.
+
+    Failed jobs are named if they do it where nobody sees.
+    """
     end = threading.Event()
-    thread = threading.Thread(target=_print_progress, args=(folder, jobs, end), daemon=True)
+    thread = threading.Thread(target=_print_progress, args=(folder, jobs, end, name_failed), daemon=True)
     thread.start()
     try:
         yield
@@ -196,17 +206,21 @@ def _progress(folder: Path, jobs: Sequence[Job]) -> Iterator[None]:
         thread.join()
 
 
-def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event) -> None:
+def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, name_failed: bool = False) -> None:
     """Look every second, or less often if that takes long, which jobs are done, and print when the number has risen."""
-    started, pause = time.time(), 1.0
+    started, pause, named = time.time(), 1.0, set[str]()
     with Store(folder) as store:
 
         def count_done() -> int:
             store.refresh()
             states = store.states()
             found = [states.get(job.name, State()) for job in jobs]
-            failed = sum(state.status == "failed" and state.modified >= started for state in found)
-            return failed + sum(state == State("completed", job.fingerprint) for state, job in zip(found, jobs, strict=True))
+            pairs = zip(jobs, found, strict=True)
+            failed = {job.name for job, state in pairs if state.status == "failed" and state.modified >= started}
+            for name in failed - named if name_failed else ():
+                print(f"failed: {name}: {results.read_record(folder / name).get('error')}", flush=True)
+            named.update(failed)
+            return len(failed) + sum(state == State("completed", job.fingerprint) for state, job in zip(found, jobs, strict=True))
 
         before = done = count_done()
         while not end.wait(pause):

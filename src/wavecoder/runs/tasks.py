@@ -7,6 +7,8 @@ it for its log. Launchers call `run_task`, which finds there what it has to do.
 import json
 import logging
 import os
+import shutil
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -41,6 +43,7 @@ class Batch:
         launcher: What launched them, for example `slurm`.
         host: Where the command ran that launched them.
         pid: The process of that command.
+        launched: When, in seconds since 1970.
         hydra_overrides: The choices for Hydra on the command line, which hold for every job.
         tasks: The jobs of each task.
     """
@@ -49,6 +52,7 @@ class Batch:
     launcher: str
     host: str
     pid: int
+    launched: float
     hydra_overrides: tuple[str, ...]
     tasks: tuple[tuple[Job, ...], ...]
 
@@ -61,7 +65,9 @@ def make_tasks(jobs: Sequence[Job], jobs_per_task: int) -> list[tuple[Job, ...]]
 def write_batch(folder: Path, config: DictConfig, launcher: str, tasks: Sequence[tuple[Job, ...]]) -> Batch:
     """List tasks that are about to be launched in a sweep's folder."""
     token = f"{datetime.now():%Y%m%d-%H%M%S}-{token_hex(3)}"
-    batch = Batch(token, launcher, os.uname().nodename, os.getpid(), tuple(config.hydra.overrides.hydra), tuple(tasks))
+    batch = Batch(
+        token, launcher, os.uname().nodename, os.getpid(), time.time(), tuple(config.hydra.overrides.hydra), tuple(tasks)
+    )
     file = _file(folder, token)
     file.parent.mkdir(parents=True)
     write_atomically(file, json.dumps(asdict(batch)))
@@ -72,6 +78,11 @@ def read_batches(folder: Path) -> Iterator[Batch]:
     """All tasks that were launched for a sweep, the first launched first."""
     for file in sorted(folder.glob(f"{TASKS}/*/tasks.json")):
         yield _read(file)
+
+
+def remove_batch(folder: Path, batch: Batch) -> None:
+    """Forget tasks that were not launched."""
+    shutil.rmtree(_file(folder, batch.token).parent)
 
 
 def task_overrides(batch: Batch) -> list[list[str]]:
@@ -131,7 +142,7 @@ def _labels(batch: Batch) -> dict[str, str]:
     """What tells each job of a batch from the others, in a few words."""
     jobs = [job for task in batch.tasks for job in task]
     common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
-    return {job.name: " ".join(each for each in job.overrides if each not in common) or job.name for job in jobs}
+    return {job.name: " ".join(each.replace("'", "") for each in job.overrides if each not in common) or job.name for job in jobs}
 
 
 def _set_folder(config: DictConfig, sweep: Path, name: str, number: int) -> None:
