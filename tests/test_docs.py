@@ -201,3 +201,10 @@ def test_the_manifest_suits_the_shell_and_the_pinned_ray() -> None:
     version = spec["rayClusterSpec"]["rayVersion"]
     assert f"\nray=={version}\n" in (ROOT / "constraints-any-torch.txt").read_text()
     assert f"rayproject/ray:{version}-" in MANIFEST
+
+
+def test_one_of_the_constraints_leaves_pytorch_alone() -> None:
+    whole, others = ((ROOT / name).read_text().splitlines() for name in ("constraints.txt", "constraints-any-torch.txt"))
+    assert "-c constraints-any-torch.txt" in whole
+    assert any(line.startswith("torch==") for line in whole)
+    assert not any(line.startswith(("torch==", "nvidia", "triton")) for line in others)

@@ -6,8 +6,11 @@ from pathlib import Path
 
 import pytest
 from conftest import JOB, Run, kill, record_of, start, wait_for
+from filelock import SoftFileLock
 
+from wavecoder.runs import job, run
 from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -22,6 +25,7 @@ def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path
     assert "killed resumes from its last checkpoint" in done.stdout
     whole, killed = (record_of(tmp_path / name) for name in ("whole", "killed"))
     assert 0 < killed["timing"]["resumed_at_step"] < killed["timing"]["steps"] == whole["timing"]["steps"]
+    assert killed["place"]["host"] == os.uname().nodename
     for part in ("metrics", "references", "subspace", "config_fingerprint"):
         assert killed[part] == whole[part], part
 
@@ -86,3 +90,33 @@ def test_a_folder_with_contents_of_something_else_is_left_alone(run_train: Run, 
     said = "error: hydra.run.dir=mine: holds figures that no run has written; choose another folder\n"
     assert (done.returncode, done.stdout, done.stderr) == (2, "", said)
     assert [path.name for path in tmp_path.rglob("*")] == ["mine", "figures", "thesis.png"]
+
+
+def test_seconds_are_those_of_all_sessions() -> None:
+    before, after = (LastCheckpoint("folder", 0.0) for _ in range(2))
+    state = before.state_dict() | {"seconds": 100.0}
+    after.load_state_dict(state)
+    assert 100 <= after.seconds < 110
+
+
+def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system without locks, where the lock is a file."""
+    monkeypatch.setattr(job, "FileLock", SoftFileLock)
+    monkeypatch.setattr(job, "_LONGEST_WAIT", 0)
+    write_results(tmp_path, {"status": "unfinished", "place": {"host": "elsewhere", "pid": 7}})
+    (tmp_path / ".lock").write_text("7\nelsewhere\n")
+    for path in (tmp_path, *tmp_path.iterdir()):
+        os.utime(path, (1, 1))
+    with (
+        pytest.raises(TimeoutError, match=r"locked by another process \(process 7 on elsewhere\).*remove .*\.lock"),
+        job._locked(tmp_path),
+    ):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("given", "cores"), [("1", 1), ("", len(os.sched_getaffinity(0))), ("4096", len(os.sched_getaffinity(0)))]
+)
+def test_threads_follow_what_slurm_gives(monkeypatch: pytest.MonkeyPatch, given: str, cores: int) -> None:
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
+    assert run._cores() == cores

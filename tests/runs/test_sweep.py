@@ -5,6 +5,7 @@ import pickle
 import random
 import re
 import signal
+import sys
 import threading
 import time
 from pathlib import Path
@@ -24,6 +25,7 @@ from conftest import (
     metrics,
     record_of,
     records,
+    run_command,
     run_script,
     start,
 )
@@ -286,3 +288,52 @@ def test_what_hydra_pickles_can_be_pickled() -> None:
     for overrides in ((), ("experiment=search",)):
         config = composed(*overrides)
         assert pickle.loads(cloudpickle.dumps(Callbacks(config))).callbacks
+
+
+def test_jobs_of_one_process_leave_no_threads(tmp_path: Path) -> None:
+    program = (
+        "import threading; from wavecoder.runs import cli\ntry:\n    cli.train()\nfinally:\n    print(threading.active_count())"
+    )
+    short = ("debug=quick", "data.train_size=128", "data.val_size=64", "~callbacks.figures")
+    counts = []
+    for seeds in ("0", "0,1,2,3"):
+        done = run_command(tmp_path, sys.executable, "-c", program, "-m", *short, f"seed={seeds}")
+        assert (done.returncode, done.stderr) == (0, "")
+        counts.append(int(done.stdout.splitlines()[-1]))
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize("launcher", ["joblib"])
+@pytest.mark.slow
+def test_a_search_works_with_a_launcher(tmp_path: Path, launcher: str) -> None:
+    search = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
+    for _ in range(2):
+        done = run_script("train.py", tmp_path, *search, f"hydra/launcher={launcher}")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
+
+
+def test_a_sweep_that_runs_is_looked_at_and_cancelled(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", *JOB, "~callbacks.figures", "trainer.max_epochs=2000", "latent=1,5", "sweep=mine", keep=True)
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    deadline = time.monotonic() + 60
+    while not list(sweep.glob("*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    shown, cancelled, after = (
+        run_command(tmp_path, sys.executable, "-m", "wavecoder", command, str(sweep))
+        for command in ("status", "cancel", "status")
+    )
+    assert shown.stdout.startswith("2 jobs: 1 running, 1 not begun\n")
+    assert f"process {process.pid} on " in shown.stdout
+    assert cancelled.stdout.startswith("cancelled 0 tasks on Slurm, and 1 commands on this machine")
+    assert process.wait(20) != 0
+    assert after.stdout.startswith("2 jobs: 2 lost\n"), "its process ended"
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "report"])
+def test_a_folder_that_is_no_sweeps_is_one_line(tmp_path: Path, command: str) -> None:
+    done = run_command(tmp_path, sys.executable, "-m", "wavecoder", command, "missing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: missing: ")

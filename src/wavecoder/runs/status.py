@@ -183,7 +183,10 @@ def _is_working(batch: Batch) -> bool:
         return False
     process = Path("/proc", str(batch.pid))
     if Path("/proc").exists():  # where a process that has the number since then can be told from that one
-        return process.exists() and process.stat().st_ctime <= batch.launched
+        try:  # one that has ended and is not waited for yet has no command line
+            return process.stat().st_ctime <= batch.launched and (process / "cmdline").read_bytes() != b""
+        except OSError:
+            return False
     try:
         os.kill(batch.pid, 0)
     except OSError:
