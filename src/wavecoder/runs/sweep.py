@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock
 from hydra.core.plugins import Plugins
 from hydra.core.utils import configure_log
 from hydra.types import HydraContext
@@ -138,16 +139,11 @@ def _not_tried(folder: Path, jobs: Sequence[Job]) -> list[Job]:
 
 def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: Sequence[Job], asked: Sequence[Job]) -> None:
     """Submit jobs in arrays as large as the cluster takes, and wait until none of those asked for is in its queue."""
-    largest, tasks = slurm.largest_array() if new else 1, make_tasks(new, config.jobs_per_task)
-    for first in range(0, len(tasks), largest):
-        batch = write_batch(folder, config, "slurm", tasks[first : first + largest])
-        try:
-            ids = slurm.submit(config, context, slurm_name(folder, batch), task_overrides(batch), run_task)
-        except SettingError:
-            remove_batch(folder, batch)
-            raise
-        note_ids(folder, batch, ids)
-        print(f"submitted {len(ids)} tasks as Slurm's job {ids[0].partition('_')[0]}", flush=True)
+    with FileLock(folder / ".lock"):  # another command for the same sweep may just have submitted some
+        queued = queued_jobs(folder, asked)
+        _submit(
+            config, context, folder, [job for job in new if not {each.name for each in job.stacked or (job,)} & queued.keys()]
+        )
     if config.detach:
         print(f"`wavecoder status {os.path.relpath(folder)}` shows what becomes of them, and the same command again the table")
         return
@@ -157,6 +153,19 @@ def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: 
         place = os.path.relpath(folder)
         print(f"\nInterrupted; jobs stay in Slurm's queue: the same command waits again, `wavecoder cancel {place}` ends them")
         raise SystemExit(cli.INTERRUPTED) from None
+
+
+def _submit(config: DictConfig, context: HydraContext, folder: Path, jobs: Sequence[Job]) -> None:
+    largest, tasks = slurm.largest_array() if jobs else 1, make_tasks(jobs, config.jobs_per_task)
+    for first in range(0, len(tasks), largest):
+        batch = write_batch(folder, config, "slurm", tasks[first : first + largest])
+        try:
+            ids = slurm.submit(config, context, slurm_name(folder, batch), task_overrides(batch), run_task)
+        except SettingError:
+            remove_batch(folder, batch)
+            raise
+        note_ids(folder, batch, ids)
+        print(f"submitted {len(ids)} tasks as Slurm's job {ids[0].partition('_')[0]}", flush=True)
 
 
 def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
