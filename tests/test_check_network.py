@@ -65,10 +65,46 @@ class AddsTensorOfItsOwn(Plain):
         return self.decoder(z) + torch.arange(20)
 
 
+class Thresholded(Plain):
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z) > 0
+
+
+class InDoublePrecision(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.double()
+
+
+class CountsSteps(Plain):
+    """Has a buffer that its own loss changes, as a warm-up does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("steps", torch.zeros(()))
+
+    def training_loss(self, inputs: Tensor, targets: Tensor, loss: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
+        self.steps = self.steps + 1
+        return loss(self(inputs), targets) / self.steps
+
+
+class RunningMean(Plain):
+    """Has a buffer that silence does not change."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(20))
+
+    def encode(self, x: Tensor) -> Tensor:
+        self.mean = 0.9 * self.mean + 0.1 * x.detach().mean(0)
+        return self.encoder(x - self.mean)
+
+
 @pytest.mark.parametrize("num_members", [1, 3])
 @pytest.mark.parametrize(
     ("network", "message"),
     [
+        (Thresholded, "the loss has no gradient with respect to the parameters, so nothing can be trained"),
         (WrongOutput, r"WrongOutput\.decode gives shape \[2, 19\] for two signals; it must give \[2, 20\]"),
         (WrongLatent, r"WrongLatent\.encode gives shape \[2, 1\] for two signals; it must give \[2, 2\]"),
         (WrongForward, r"WrongForward\.forward gives shape \[2, 2\] for two signals; it must give \[2, 20\]"),
@@ -90,6 +126,21 @@ def test_networks_that_cannot_be_trained_are_refused(
 def test_a_loss_of_another_shape_is_refused(num_members: int) -> None:
     with pytest.raises(ValueError, match=r"the loss gives shape \[2, 20\] for a batch; it must give one number"):
         check_network(Plain, nn.MSELoss(reduction="none"), 20, 2, num_members)
+
+
+@pytest.mark.parametrize("num_members", [1, 3])
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda outputs, targets: (outputs.detach() - targets).square().mean(), "has no gradient"),
+        (lambda outputs, targets: torch.ones(()), "has no gradient"),
+        (lambda outputs, targets: (outputs - targets).square().mean().item(), "gives a float; it must give a tensor"),
+    ],
+    ids=["detached", "constant", "number"],
+)
+def test_losses_that_nothing_can_be_trained_by_are_refused(loss: Any, message: str, num_members: int) -> None:
+    with pytest.raises(ValueError, match=f"^the loss {message}"):
+        check_network(Plain, loss, 20, 2, num_members)
 
 
 def test_unknown_arguments_are_refused() -> None:
@@ -123,6 +174,18 @@ def test_running_statistics_are_refused_for_several_members() -> None:
     check_network(Normalised, nn.MSELoss(), 100, 5)
     with pytest.raises(ValueError, match=r"works with num_seeds=1 only: .* keeps running statistics"):
         check_network(Normalised, nn.MSELoss(), 100, 5, num_members=2)
+
+
+@pytest.mark.parametrize(("network", "buffer"), [(CountsSteps, "steps"), (RunningMean, "mean")])
+def test_changing_buffers_are_refused_for_several_members(network: MakeNetwork, buffer: str) -> None:
+    check_network(network, nn.MSELoss(), 20, 2)
+    with pytest.raises(ValueError, match=f"^works with num_seeds=1 only: changes its buffer {buffer}, "):
+        check_network(network, nn.MSELoss(), 20, 2, num_members=2)
+
+
+@pytest.mark.parametrize("num_members", [1, 3])
+def test_networks_in_double_precision_pass(num_members: int) -> None:
+    check_network(InDoublePrecision, nn.MSELoss(), 20, 2, num_members)
 
 
 def test_nothing_large_is_made_to_check_a_network() -> None:

@@ -194,6 +194,19 @@ def test_running_statistics_are_for_one_member() -> None:
     torch.testing.assert_close(several(x)[1], single(partial(Normalised, running=False), SEEDS[1])(x), atol=1e-6, rtol=1e-5)
 
 
+def test_hooks_of_parameters_are_for_one_member() -> None:
+    def hooked() -> nn.Module:
+        network = Plain()
+        next(network.parameters()).register_hook(lambda gradient: 0 * gradient)
+        return network
+
+    with pytest.raises(ValueError, match=r"^encoder\.weight has a hook"):
+        Ensemble(hooked, SEEDS)
+    ensemble = Ensemble(hooked, [0])
+    (gradient, *_) = torch.autograd.grad(ensemble(torch.ones(6, 20)).sum(), trained_parameters(ensemble))
+    assert not gradient.any()
+
+
 # --- one tensor for the optimiser -------------------------------------------------------------------------------------------
 
 

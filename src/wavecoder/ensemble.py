@@ -36,7 +36,8 @@ class Ensemble(nn.Module):
         num_members: Number of members.
 
     Raises:
-        ValueError: There are several members and the network keeps running statistics, as batch normalisation does.
+        ValueError: There are several members, and the network keeps running statistics, as batch normalisation does, or its
+            parameters have hooks.
 
     Example:
         >>> from wavecoder.networks import TiedLinearAutoencoder
@@ -54,6 +55,9 @@ class Ensemble(nn.Module):
             for name, module in self.network.named_modules():
                 if getattr(module, "track_running_stats", False):
                     raise ValueError(f"{name} keeps running statistics, which an ensemble of several members cannot")
+            for name, parameter in self.network.named_parameters():
+                if has_hooks(parameter):
+                    raise ValueError(f"{name} has a hook, which an ensemble of several members would lose")
             _stack(self.network, *stack_module_state(members))
 
     def forward(self, x: Signals) -> Float[Tensor, "member batch time"]:
@@ -120,6 +124,11 @@ def _stack(network: nn.Module, parameters: dict[str, Any], buffers: dict[str, An
             setattr(module, name, stacked[id(values)])
 
 
+def has_hooks(parameter: Tensor) -> bool:
+    """Whether a parameter has hooks of its own, which see its gradient."""
+    return any(getattr(parameter, kind, None) for kind in ("_backward_hooks", "_post_accumulate_grad_hooks"))
+
+
 def flatten_parameters(ensemble: Ensemble) -> nn.Parameter:
     """Move the trained parameters of an ensemble into one tensor, for an optimiser to update in one call.
 
@@ -165,8 +174,8 @@ def reconstruction(network: nn.Module, signals: Tensor) -> Any:
     return network(signals)
 
 
-def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> Tensor:
-    """The loss of one network on one batch, `[batch, time]`.
+def loss_of(network: nn.Module, loss: Loss, inputs: Tensor, targets: Tensor) -> Any:
+    """The loss of one network on one batch, `[batch, time]`: a tensor, which `check_network` makes sure of.
 
     A network may say itself what it is trained on, as a variational autoencoder does, by a method
     `training_loss(inputs, targets, loss)`.
@@ -192,7 +201,8 @@ def check_network(
         num_members: Number of members that the ensemble shall have.
 
     Raises:
-        ValueError: It lacks a method, gives tensors of another shape, has nothing to train, or cannot run for several members.
+        ValueError: It lacks a method, gives tensors of another shape, has nothing to train, cannot run for several members, or
+            the loss gives no number that has a gradient.
         Exception: Whatever the network or the loss raises.
     """
     arguments = (make_network, loss, signal_length, latent_dim, num_members)
@@ -234,14 +244,14 @@ def _try_network(
     make_network: Callable[[], nn.Module], loss: Loss, signal_length: int, latent_dim: int, num_members: int, device: str
 ) -> None:
     seeds = range(min(num_members, 2))
-    with torch.device(device), torch.no_grad(), torch.random.fork_rng(devices=[]):  # some networks draw random numbers
+    with torch.device(device), torch.random.fork_rng(devices=[]):  # some networks draw random numbers
         ensemble = Ensemble(make_network, seeds)
         network = ensemble.network
         if missing := [method for method in ("encode", "decode") if not hasattr(network, method)]:
             raise ValueError(f"{type(network).__name__} has no method {missing[0]}")
         if not trained_parameters(ensemble):
             raise ValueError(f"{type(network).__name__} has no parameters to train")
-        signals = torch.zeros(len(seeds), 2, signal_length)
+        signals = torch.arange(len(seeds) * 2 * signal_length).sin().view(len(seeds), 2, signal_length)
         latents = ensemble.apply_to_members(partial(_tensor_from, "encode"), signals)
         given = {
             "encode": latents,
@@ -252,17 +262,28 @@ def _try_network(
             wanted = [2, latent_dim if method == "encode" else signal_length]
             if (got := list(values.shape[1:])) != wanted:
                 raise ValueError(f"{type(network).__name__}.{method} gives shape {got} for two signals; it must give {wanted}")
-        losses = ensemble.apply_to_members(lambda member, x: loss_of(member, loss, x, x), signals)
+        losses = ensemble.apply_to_members(partial(_loss_from, loss), signals)
         if losses.dim() != 1:
             raise ValueError(f"the loss gives shape {list(losses.shape[1:])} for a batch; it must give one number")
+        if not losses.requires_grad:
+            raise ValueError("the loss has no gradient with respect to the parameters, so nothing can be trained")
         if len(seeds) > 1:
-            _refuse_changing_buffers(make_network(), signals[0])
+            _refuse_changing_buffers(make_network, loss, signals[0])
 
 
-def _refuse_changing_buffers(network: nn.Module, signals: Tensor) -> None:
+def _loss_from(loss: Loss, network: nn.Module, signals: Tensor) -> Tensor:
+    result = loss_of(network, loss, signals, signals)
+    if not isinstance(result, Tensor):
+        raise ValueError(f"the loss gives a {type(result).__name__}; it must give a tensor")
+    return result
+
+
+def _refuse_changing_buffers(make_network: Callable[[], nn.Module], loss: Loss, signals: Tensor) -> None:
     """Refuse a network that keeps statistics of its own: `vmap` forgets what a member writes into its buffers."""
-    before = {name: values.clone() for name, values in network.named_buffers()}
-    reconstruction(network, signals)
-    for name, values in network.named_buffers():
-        if values.device.type != "meta" and not torch.equal(values, before[name]):
+    alone = Ensemble(make_network, [0])
+    before = {name: values.clone() for name, values in alone.network.named_buffers()}
+    for function in (partial(_tensor_from, "forward"), partial(_loss_from, loss)):
+        alone.apply_to_members(function, signals)
+    for name, values in alone.network.named_buffers():
+        if values.device.type != "meta" and (name not in before or not torch.equal(values, before[name])):
             raise ValueError(f"changes its buffer {name}, which an ensemble of several members cannot")

@@ -1,6 +1,8 @@
 """Random numbers: a generator for each purpose, so that any draw can be repeated from its key alone."""
 
 import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Generator
@@ -29,3 +31,18 @@ def generator(device: torch.device | str, *key: int | str | float) -> Generator:
         True
     """
     return Generator(device=device).manual_seed(seed_of(*key))
+
+
+@contextmanager
+def seeded_draws(device: torch.device, *key: int | str | float) -> Iterator[None]:
+    """Let what draws from PyTorch's global generator, as networks do, draw what belongs to a key; afterwards it is as before.
+
+    Args:
+        device: Where the numbers are drawn.
+        key: What the numbers are for.
+    """
+    on_gpu = device.type == "cuda"
+    with torch.random.fork_rng([device] if on_gpu else []):
+        found = torch.cuda.default_generators[device.index or 0] if on_gpu else torch.default_generator
+        found.manual_seed(seed_of(*key))
+        yield

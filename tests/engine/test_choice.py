@@ -92,10 +92,11 @@ NETWORKS: dict[str, tuple[MakeNetwork, str]] = {
 }
 LOSSES_UNKNOWN: dict[str, tuple[Any, str]] = {
     "smooth l1": (nn.SmoothL1Loss(), r"the loss SmoothL1Loss\(\)"),
-    "huber with another knee": (nn.HuberLoss(delta=2.0), r"the loss HuberLoss\(\)"),
-    "sum": (nn.MSELoss(reduction="sum"), r"the loss MSELoss\(\)"),
+    "huber with another knee": (nn.HuberLoss(delta=2.0), r"the loss HuberLoss\(delta=2.0\)"),
+    "sum": (nn.MSELoss(reduction="sum"), r"the loss MSELoss\(reduction=sum\)"),
     "derived": (DerivedLoss(), r"the loss DerivedLoss\(\)"),
-    "function": (nn.functional.mse_loss, "the loss .*mse_loss.*"),
+    "function": (nn.functional.mse_loss, "the loss mse_loss"),
+    "lambda": (lambda x, y: (x - y).abs().mean(), "the loss <lambda>"),
 }
 CONDITIONS: dict[str, tuple[dict[str, Any], str]] = {
     "meta": ({"device": torch.device("meta")}, "the compiled engine runs on CPUs, not on meta"),

@@ -141,14 +141,30 @@ def test_signals_in_double_precision_are_converted() -> None:
     torch.testing.assert_close(*losses, rtol=1e-5, atol=0)
 
 
+class Layers(nn.Sequential):
+    """What it computes is its own business."""
+
+
 def spoilt(kind: str) -> nn.Module:
     network = DeepAutoencoder(100, 5, nn.Tanh)
+    first = network.encoder[0]
+    assert isinstance(first.weight, nn.Parameter)
     if kind == "activation at the end":
         network.decoder.append(nn.Tanh())
     elif kind == "parameter of its own":
         network.extra = nn.Parameter(torch.zeros(3))
     elif kind == "hook":
-        network.encoder[0].register_forward_hook(lambda module, inputs, output: 2 * output)
+        first.register_forward_hook(lambda module, inputs, output: 2 * output)
+    elif kind == "hook of a parameter":
+        first.weight.register_hook(lambda gradient: 2 * gradient)
+    elif kind == "hook after accumulation":
+        first.weight.register_post_accumulate_grad_hook(lambda parameter: None)
+    elif kind == "another encoder":
+        network.encoder = Layers(*network.encoder)
+    elif kind in ("forward", "encode", "decode", "training_loss"):
+        vars(network)[kind] = lambda *arguments: arguments[0]
+    elif kind == "forward of a layer":
+        vars(network.decoder[1])["forward"] = torch.sin
     else:
         network.decoder[-1] = nn.Linear(50, 90)
     return network
@@ -160,7 +176,11 @@ def spoilt(kind: str) -> nn.Module:
         "activation at the end": "layers in this order",
         "parameter of its own": "modules or parameters outside its layers",
         "hook": "hooks",
+        "hook of a parameter": "hooks",
+        "hook after accumulation": "hooks",
+        "another encoder": "Layers",
         "another size": "layers in this order",
+        **dict.fromkeys(("forward", "encode", "decode", "training_loss", "forward of a layer"), "methods that were replaced"),
     }.items(),
 )
 def test_altered_networks_are_declined(kind: str, unknown: str) -> None:

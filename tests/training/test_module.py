@@ -234,6 +234,30 @@ def test_networks_that_draw_random_numbers_train_repeatably(tmp_path: Path, name
     assert (fits[0][-20:].mean(0) < 0.95 * fits[0][:20].mean(0)).all()
 
 
+class Sampling(DeepAutoencoder):
+    """Draws random numbers when it is measured too."""
+
+    def encode(self, x: Tensor) -> Tensor:
+        z = super().encode(x)
+        return z + 0.5 * torch.randn_like(z)
+
+
+def test_what_was_drawn_before_does_not_change_the_metrics(tmp_path: Path) -> None:
+    found = []
+    for drawn in (0, 1):
+        torch.manual_seed(drawn)
+        module, signals = autoencoder_module(partial(Sampling, 100, 5), 2), data_module(2, noise=Noise((0.1,)))
+        trainer = quiet_trainer(tmp_path)
+        trainer.fit(module, signals)
+        before = torch.get_rng_state()
+        trainer.test(module, signals, verbose=False)
+        inputs = torch.ones(3, 100)
+        found.append(module.meter.compute() | {"reconstructions": module(inputs)})
+        assert torch.equal(torch.get_rng_state(), before)
+        assert not torch.equal(module.ensemble(inputs), module.ensemble(inputs))
+    assert all(torch.equal(values, found[1][name]) for name, values in found[0].items())
+
+
 def test_a_network_is_trained_on_its_own_loss(tmp_path: Path) -> None:
     module = autoencoder_module(RANDOM["variational"])
     inputs, targets = next(iter(next(iter(data_module().train_dataloader()))))

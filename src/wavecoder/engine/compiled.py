@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from wavecoder.engine import bindings as c
 from wavecoder.engine.base import Chunk, Engine, Errors, Problem, Signals
 from wavecoder.engine.bindings import ACTIVATIONS, LOSSES, MAX_LAYERS, instruction_set, library
+from wavecoder.ensemble import has_hooks
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.signals import Sinusoids
 
@@ -47,6 +48,9 @@ def unsupported_reason(problem: Problem) -> str | None:
 def _unknown_layer(network: nn.Module) -> str | None:
     if type(network) is not DeepAutoencoder:
         return type(network).__name__
+    for part in (network.encoder, network.decoder):
+        if type(part) is not nn.Sequential:
+            return type(part).__name__
     layers = [*network.encoder, *network.decoder]
     parts = [id(part) for layer in layers for part in (layer, *layer.parameters())]
     if len(set(parts)) < len(parts):
@@ -65,9 +69,17 @@ def _unknown_layer(network: nn.Module) -> str | None:
     # beside the layers and their parameters there are the network, its encoder and its decoder
     if len(list(network.modules())) + len(list(network.parameters())) != len(parts) + 3:
         return "modules or parameters outside its layers"
-    hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    if any(getattr(module, kind, None) for module in network.modules() for kind in hooks):
+    if any(has_hooks(parameter) for parameter in network.parameters()):
         return "hooks"
+    return next(filter(None, map(_alteration, network.modules())), None)
+
+
+def _alteration(module: nn.Module) -> str | None:
+    """What a module of a known class has that its class does not."""
+    if any(getattr(module, f"_{kind}_hooks") for kind in ("forward", "forward_pre", "backward", "backward_pre")):
+        return "hooks"
+    if any(name == "training_loss" or callable(getattr(type(module), name, None)) for name in vars(module)):
+        return "methods that were replaced"
     return None
 
 
@@ -80,8 +92,14 @@ def _is_known_activation(layer: nn.Module) -> bool:
 
 
 def _unknown_loss(loss: Any) -> str | None:
-    known = type(loss) in LOSSES and loss.reduction == "mean" and getattr(loss, "delta", 1.0) == 1.0
-    return None if known else f"the loss {loss}"
+    if not isinstance(loss, nn.Module):  # how a function is printed differs from run to run
+        return f"the loss {getattr(loss, '__qualname__', type(loss).__qualname__)}"
+    if type(loss) not in LOSSES:
+        return f"the loss {type(loss).__name__ if list(loss.children()) else loss}"  # one line
+    known = {"reduction": "mean", "delta": 1.0}
+    if other := [f"{name}={getattr(loss, name)}" for name, value in known.items() if getattr(loss, name, value) != value]:
+        return f"the loss {type(loss).__name__}({', '.join(other)})"
+    return _alteration(loss)
 
 
 class CompiledEngine(Engine):

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from wavecoder.engine.base import Engine, Problem, Signals
 from wavecoder.ensemble import loss_of, trained_parameters
-from wavecoder.rng import seed_of
+from wavecoder.rng import seeded_draws
 
 
 class PyTorchEngine(Engine):
@@ -31,9 +31,8 @@ class PyTorchEngine(Engine):
 
     def loss_and_gradient(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:
         parts, losses = self.problem.accumulate, list[Tensor]()
-        devices = [self.flat.device] if self.flat.is_cuda else []
-        with torch.random.fork_rng(devices), torch.enable_grad():
-            _global_generator(self.flat.device).manual_seed(seed_of(self.problem.seed, "network", self.problem.rank, epoch, step))
+        key = (self.problem.seed, "network", self.problem.rank, epoch, step)
+        with seeded_draws(self.flat.device, *key), torch.enable_grad():
             for x, y in zip(inputs.chunk(parts, dim=1), targets.chunk(parts, dim=1), strict=True):
                 loss = self._losses(x, y)
                 gradients = torch.autograd.grad(loss.sum(), self._parameters, materialize_grads=True)
@@ -51,10 +50,3 @@ class PyTorchEngine(Engine):
             torch.cat(rows, dim=1, out=self.gradient)
         else:
             self.gradient.add_(torch.cat(rows, dim=1))
-
-
-def _global_generator(device: torch.device) -> torch.Generator:
-    """What random layers such as dropout draw from."""
-    if device.type != "cuda":
-        return torch.default_generator
-    return torch.cuda.default_generators[device.index or 0]

@@ -12,13 +12,16 @@ from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from wavecoder.engine import Problem, choose
 from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import Ensemble, check_network, outline, trained_parameters
-from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, target_is_replaced
+from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import RENAMED, SettingError, Settings
 from wavecoder.signals import SinusoidSource
+
+_STEPS_TRIED = 20_000  # of a schedule before the run: a tenth of a second
 
 
 class NetworkChoice(NamedTuple):
@@ -67,13 +70,37 @@ def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
     arguments: dict[str, Any] = {"signal_length": settings.data.signal_length, "latent_dim": settings.latent.dim}
     model, activation = option_name(config, "model"), None
     network_class = _class(config, "model")
-    if "activation" in _parameters(network_class):
-        arguments["activation"] = partial(_class(config, "activation"), **_arguments(config, "activation"))
+    taken, chosen = (
+        _parameters(network_class),
+        {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task),
+    )
+    takes_any = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values())
+    if "activation" in taken or (takes_any and chosen):
+        arguments["activation"] = _make_activation(config)
         activation = option_name(config, "activation")
-    elif {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task):
+    elif chosen:
         raise SettingError(f"activation={option_name(config, 'activation')}: {network_class.__name__} takes no activation")
     label = " ".join(name for name in (model if model != "deep" else None, activation) if name)
     return NetworkChoice(partial(network_class, **arguments, **_arguments(config, "model")), model, activation, label)
+
+
+def _make_activation(config: DictConfig) -> Callable[[], nn.Module]:
+    """What makes the activation of one layer.
+
+    Raises:
+        SettingError: It is a function of tensors.
+    """
+    make = partial(_class(config, "activation"), **_arguments(config, "activation"))
+    if not isinstance(make.func, type):
+        with torch.random.fork_rng(devices=[]):
+            try:
+                is_module = isinstance(make(), nn.Module)
+            except TypeError:  # it takes a tensor
+                is_module = False
+        if not is_module:
+            needed = "a class of modules, as torch.nn.ReLU is, or a function that makes a module"
+            raise SettingError(f"activation._target_={config.activation._target_}: must be {needed}")
+    return make
 
 
 def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
@@ -93,23 +120,36 @@ def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
     make_optimizer, make_scheduler = make_optimization(config, settings)
     with as_setting_error(f"model={choice.model}"):
         ensemble = outline(choice.make, min(settings.num_seeds, 2))
+    if settings.processes > 1 or settings.accumulate > 1:
+        _check_parts(choice, ensemble, loss)
     with as_setting_error("optimizer"):
         if not is_elementwise(make_optimizer, settings.num_seeds):
             make_optimizer(trained_parameters(ensemble))  # some optimisers look at shapes
     if make_scheduler is not None:
-        _try_scheduler(make_optimizer, make_scheduler)
+        _try_scheduler(make_optimizer, make_scheduler, settings.steps)
     if here and settings.engine.name == "compiled":
         _check_engine(ensemble, loss, settings)
 
 
-def _try_scheduler(make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any]) -> None:
+def _check_parts(choice: NetworkChoice, ensemble: Ensemble, loss: Any) -> None:
+    """Refuse what a batch in parts, over processes or accumulated, trains otherwise than a whole one."""
+    parts = "several processes and trainer.accumulate_grad_batches split a batch and average gradients"
+    if getattr(loss, "reduction", "mean") == "sum":
+        raise SettingError(f"loss.reduction=sum: must be mean, because {parts}")
+    for name, module in ensemble.network.named_modules():
+        if isinstance(module, _BatchNorm) or getattr(module, "track_running_stats", False):
+            raise SettingError(f"model={choice.model}: {name} uses statistics of the whole batch, but {parts}")
+
+
+def _try_scheduler(make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any], steps: int) -> None:
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros_like(parameter)
     optimizer = make_optimizer([parameter])
     with as_setting_error("scheduler"):
         scheduler = make_scheduler(optimizer)
         optimizer.step(lambda: torch.zeros(()))
-        scheduler.step()
+        for _ in range(min(steps, _STEPS_TRIED)):
+            scheduler.step()
 
 
 def _check_engine(ensemble: Ensemble, loss: Any, settings: Settings) -> None:
@@ -131,10 +171,13 @@ def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torc
     """The loss that a configuration asks for.
 
     Raises:
-        SettingError: It cannot be made.
+        SettingError: It cannot be made, or has parameters to train.
     """
     with as_setting_error("loss"):
-        return _class(config, "loss")(**_arguments(config, "loss"))
+        loss = _class(config, "loss")(**_arguments(config, "loss"))
+    if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
+        raise SettingError("loss: has parameters to train, which no optimiser is given; those of a network are trained")
+    return loss
 
 
 def make_source(settings: Settings) -> SinusoidSource:
@@ -161,7 +204,7 @@ def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[
     make_optimizer = partial(optimizer_class, **arguments)
     if not config.scheduler.get("_target_"):
         return make_optimizer, None
-    length = {str(key): settings.steps for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)}
+    length = {key: settings.steps for key in _keys(config, "scheduler") if OmegaConf.is_missing(config.scheduler, key)}
     return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
 
 
@@ -194,17 +237,8 @@ def _parameters(kind: Any) -> dict[str, Parameter]:
 
 
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
-    """The arguments in a group for the class in its `_target_`.
-
-    If the class was replaced, on the command line or by an experiment, those arguments of the option's own class that the new
-    one does not take are left out; others are kept, for the class to refuse.
-    """
-    overridden = overridden_keys(config.hydra.overrides.task)
-    keys = [str(key) for key in config[group] if not str(key).startswith("_") and not OmegaConf.is_missing(config[group], key)]
-    if target_is_replaced(config, group):
-        taken, own = _parameters(_class(config, group)), own_settings(group, str(config.hydra.runtime.choices[group]))
-        if not any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values()):
-            keys = [key for key in keys if key in taken or key not in own or f"{group}.{key}" in overridden]
+    """The arguments in a group for the class in its `_target_`, but for those that are filled in later."""
+    keys = [key for key in _keys(config, group) if not OmegaConf.is_missing(config[group], key)]
     for key in keys:
         if f"{group}.{key}" in RENAMED and key not in _parameters(_class(config, group)):
             raise SettingError(f"{group}.{key}: is now called {RENAMED[f'{group}.{key}']}")
@@ -212,3 +246,18 @@ def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
     return {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()
     }
+
+
+def _keys(config: DictConfig, group: str) -> list[str]:
+    """The keys of a group that are arguments of the class in its `_target_`.
+
+    If the class was replaced, on the command line or by an experiment, what the file of the option says of its own class is left
+    out, so that the new one has its own defaults. Only values that were set, and what is filled in for it (`???`), are kept.
+    """
+    values: Any = OmegaConf.to_container(config[group])
+    keys = [str(key) for key in values if not str(key).startswith("_")]
+    if not target_is_replaced(config, group):
+        return keys
+    own, kept = own_settings(group, str(config.hydra.runtime.choices[group])), set_keys(config, group)
+    kept |= {key for key in _parameters(_class(config, group)) if values.get(key) == "???"}
+    return [key for key in keys if key in kept or key not in own or values[key] != own[key]]

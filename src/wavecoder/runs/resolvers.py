@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cache
+from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
@@ -60,6 +61,18 @@ def target_is_replaced(config: Any, group: str) -> bool:
     """Whether the `_target_` of a group is not that of the option chosen: the command line or an experiment has set another."""
     own = own_settings(group, str(config.hydra.runtime.choices[group])).get("_target_", config[group]._target_)
     return f"{group}._target_" in overridden_keys(config.hydra.overrides.task) or config[group]._target_ != own
+
+
+def set_keys(config: Any, group: str) -> set[str]:
+    """The keys of a group that were set on the command line or by an experiment."""
+    keys = {key.partition(".")[2] for key in overridden_keys(config.hydra.overrides.task) if key.startswith(f"{group}.")}
+    experiment = config.hydra.runtime.choices.get("experiment")
+    for source in config.hydra.runtime.config_sources if experiment else ():
+        file = Path(source.path, "experiment", f"{experiment}.yaml")
+        if source.schema == "file" and file.exists():
+            content: Any = OmegaConf.to_container(OmegaConf.load(file))
+            keys |= {str(key) for key in content.get(group) or ()}
+    return keys
 
 
 @cache

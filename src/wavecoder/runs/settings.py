@@ -200,6 +200,10 @@ class Settings:
         for key in ("limit_train_batches", "overfit_batches", "fast_dev_run", "val_check_interval"):
             counted = "data.train_size, trainer.max_epochs and trainer.check_val_every_n_epoch count"
             _require(given(key) is None, f"trainer.{key}", given(key), f"left alone: it counts chunks of steps; {counted}")
+        for key in ("min_epochs", "min_steps"):
+            _require(given(key) is None, f"trainer.{key}", given(key), "left alone: trainer.max_epochs counts")
+        for key in ("limit_val_batches", "limit_test_batches", "limit_predict_batches"):
+            _require(given(key) is None, f"trainer.{key}", given(key), "left alone: all of data.val_size is measured")
         _require_choice("trainer.precision", given("precision", "32-true"))
         _require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
         clip = given("gradient_clip_val")

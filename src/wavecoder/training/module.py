@@ -1,6 +1,7 @@
 """The LightningModule: an ensemble of autoencoders, trained by an engine and measured on evaluation batches."""
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 
 import lightning as L
 import torch
@@ -13,6 +14,7 @@ from wavecoder.engine import Chunk, Engine, Problem
 from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import flatten_parameters, trained_parameters
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
+from wavecoder.rng import seeded_draws
 
 _STEPS_LOGGED = 50  # over which the training loss is averaged, as many as Lightning logs by default
 
@@ -64,8 +66,15 @@ class AutoencoderModule(L.LightningModule):
         self.engine: Engine | None = None
 
     def forward(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
-        """Every member's reconstruction of the same signals."""
+        """Every member's reconstruction of the same signals; networks that draw random numbers draw the same every time."""
+        with self._evaluation_draws(signals.device):
+            return self._reconstruct(signals)
+
+    def _reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
         return self.engine.reconstruct(signals) if self.engine is not None else self.ensemble(signals)
+
+    def _evaluation_draws(self, device: torch.device, *key: int) -> AbstractContextManager[None]:
+        return seeded_draws(device, self.problem.seed, "evaluation", self.problem.rank, *key)
 
     def configure_optimizers(self) -> Optimizer | tuple[list[Optimizer], list[LRScheduler]]:
         """Make the optimiser and its schedule. Lightning calls this when the ensemble is on its device.
@@ -124,10 +133,11 @@ class AutoencoderModule(L.LightningModule):
         self.meter = ErrorMeter()
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        if self.engine is None or batch.mean_metric is not None:
-            self.meter.update(batch, self(batch.inputs))
-        else:  # it need not keep the reconstructions
-            self.meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), len(batch.inputs))
+        with self._evaluation_draws(batch.inputs.device, batch_idx):
+            if self.engine is None or batch.mean_metric is not None:
+                self.meter.update(batch, self._reconstruct(batch.inputs))
+            else:  # it need not keep the reconstructions
+                self.meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), len(batch.inputs))
 
     def on_validation_epoch_end(self) -> None:
         self.report({metric: errors.mean() for metric, errors in self.meter.compute().items()})
