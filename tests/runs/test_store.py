@@ -61,3 +61,14 @@ def test_jobs_that_were_asked_for_are_remembered(tmp_path: Path) -> None:
         store.refresh()
         assert store.jobs() == {job.name: (f"key {job.name}", job) for job in jobs}
         assert store.states() == {"a": State("completed", "fa"), "b": State("unfinished", None)}
+
+
+@pytest.mark.parametrize("content", [None, "", "- seed=1\n- 'act", "{}"])
+def test_a_job_that_is_just_beginning_has_no_choices_yet(tmp_path: Path, content: str | None) -> None:
+    """Hydra writes its files one after another, and not at once."""
+    (tmp_path / "a" / ".hydra").mkdir(parents=True)
+    if content is not None:
+        (tmp_path / "a" / ".hydra" / "overrides.yaml").write_text(content)
+    assert [(job["job"], job["status"], job["overrides"]) for job in read_sweep(tmp_path)] == [("a", "unfinished", {})]
+    (tmp_path / "a" / ".hydra" / "overrides.yaml").write_text("- seed=1\n- latent='5'\n")
+    assert read_sweep(tmp_path)[0]["overrides"] == {"seed": "1", "latent": "5"}

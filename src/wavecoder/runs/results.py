@@ -12,7 +12,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from yaml import YAMLError
 
 from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.training.files import write_atomically
@@ -98,11 +99,12 @@ def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
 
 
 def read_overrides(folder: Path) -> dict[str, str]:
-    """What was chosen for a run on the command line, as Hydra keeps it in the run's folder."""
-    file = folder / ".hydra" / "overrides.yaml"
-    chosen = OmegaConf.to_container(OmegaConf.load(file)) if file.exists() else []
-    assert isinstance(chosen, list)
-    return as_choices(map(str, chosen))
+    """What was chosen for a run on the command line, as Hydra keeps it in the run's folder; nothing while it is being written."""
+    try:
+        chosen = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
+    except (OSError, YAMLError):
+        return {}
+    return as_choices(map(str, chosen)) if isinstance(chosen, ListConfig) else {}
 
 
 def as_choices(overrides: Iterable[str]) -> dict[str, str]:

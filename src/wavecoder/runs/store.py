@@ -89,7 +89,9 @@ class Store:
             return
         rows = []
         for job in changed:
-            record = {"overrides": results.read_overrides(self.folder / job), **results.read_record(self.folder / job)}
+            record = results.read_record(self.folder / job)
+            if "overrides" not in record:  # it has just begun, or is of an earlier version
+                record["overrides"] = results.read_overrides(self.folder / job)
             stamp, modified = found[job]
             rows.append((job, stamp, modified, record["status"], record.get("config_fingerprint"), json.dumps(record)))
         with self._transaction() as connection:
