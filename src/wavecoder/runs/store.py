@@ -83,7 +83,7 @@ class Store:
         """Read the records that have changed, and forget those of jobs whose folders are gone."""
         known = dict(self._connection.execute("SELECT job, stamp FROM records"))
         found = dict(_stamps(self.folder))
-        changed = [job for job, (stamp, _) in found.items() if known.get(job) != stamp]
+        changed = [job for job, (stamp, _) in found.items() if not stamp or known.get(job) != stamp]
         gone = known.keys() - found.keys()
         if not changed and not gone:
             return
