@@ -97,3 +97,21 @@ def test_jobs_that_differ_in_their_seed_alone_are_stacked_without_gaps(loader: C
 def test_other_jobs_are_left_as_they_are(loader: ConfigLoader, arguments: tuple[str, ...]) -> None:
     jobs = jobs_of(loader, *arguments)
     assert stack_seeds(jobs, composer_of(loader, *arguments)) == jobs
+
+
+def test_only_what_differs_in_nothing_but_the_seed_is_stacked(loader: ConfigLoader) -> None:
+    """Other values may refer to the seed, and a seed may be typed in several ways."""
+    dependent = ("data.seed=${seed}", "seed=0,1")
+    jobs = jobs_of(loader, *dependent)
+    assert stack_seeds(jobs, composer_of(loader, *dependent)) == jobs
+    quoted = ("seed='1','2'",)
+    (stacked,) = stack_seeds(jobs_of(loader, *quoted), composer_of(loader, *quoted))
+    assert len(stacked.stacked) == 2
+
+
+def test_a_value_that_refers_to_the_environment_is_looked_at_again(loader: ConfigLoader, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = set()
+    for size in ("640", "1280"):
+        monkeypatch.setenv("TRAIN_SIZE", size)
+        keys.add(composer_of(loader).key(("data.train_size=${oc.env:TRAIN_SIZE}",)))
+    assert len(keys) == 2

@@ -1,6 +1,7 @@
 """The records of a sweep in one file, which its jobs' folders can always replace."""
 
 import shutil
+import sqlite3
 from pathlib import Path
 
 import pytest
@@ -72,3 +73,14 @@ def test_a_job_that_is_just_beginning_has_no_choices_yet(tmp_path: Path, content
     assert [(job["job"], job["status"], job["overrides"]) for job in read_sweep(tmp_path)] == [("a", "unfinished", {})]
     (tmp_path / "a" / ".hydra" / "overrides.yaml").write_text("- seed=1\n- latent='5'\n")
     assert read_sweep(tmp_path)[0]["overrides"] == {"seed": "1", "latent": "5"}
+
+
+def test_a_store_of_another_version_and_damaged_records_are_read_anew(tmp_path: Path) -> None:
+    write_job(tmp_path, "a")
+    with sqlite3.connect(tmp_path / DATABASE) as connection:
+        connection.executescript("CREATE TABLE jobs (job TEXT); CREATE TABLE records (job TEXT);")
+    connection.close()
+    assert errors(tmp_path) == {"a": 0.1}
+    for content in ("", "[]", "{}", '{"status": "comp'):
+        (tmp_path / "a" / "results.json").write_text(content)
+        assert [(job["job"], job["status"]) for job in read_sweep(tmp_path)] == [("a", "unfinished")]

@@ -33,7 +33,10 @@ from hydra._internal.callbacks import Callbacks
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.status import _states_now, has_ended
+from wavecoder.runs.store import State
 from wavecoder.runs.sweep import _print_progress
+from wavecoder.runs.tasks import read_batches
 from wavecoder.training.files import read_arrays
 
 
@@ -337,3 +340,23 @@ def test_a_folder_that_is_no_sweeps_is_one_line(tmp_path: Path, command: str) ->
     assert (done.returncode, done.stdout) == (2, "")
     assert len(done.stderr.splitlines()) == 1
     assert done.stderr.startswith("error: missing: ")
+
+
+def test_failed_before_is_not_tried_and_completed_otherwise_is_not_complete(tmp_path: Path) -> None:
+    record = {"status": "failed", "error": "ValueError: no", "config_fingerprint": "f"}
+    (tmp_path / "job").mkdir()
+    write_results(tmp_path / "job", record)
+    job = Job("job", (), "f")
+    now = (tmp_path / "job" / "results.json").stat().st_mtime
+    assert has_ended(tmp_path / "job", job, now - 1)
+    assert not has_ended(tmp_path / "job", job, now + 1), "it failed in an earlier session"
+    write_results(tmp_path / "job", record | {"status": "completed", "schema": SCHEMA})
+    assert has_ended(tmp_path / "job", job, now + 1)
+    assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0)
+    assert _states_now(tmp_path, [job], {"job": State("completed", "of before")}) == {"job": ("not begun", "")}
+
+
+def test_damaged_lists_of_tasks_are_left_out(tmp_path: Path) -> None:
+    (tmp_path / ".tasks" / "token").mkdir(parents=True)
+    (tmp_path / ".tasks" / "token" / "tasks.json").write_text('{"token": "tok')
+    assert list(read_batches(tmp_path)) == []

@@ -125,7 +125,7 @@ def _call(function: Callable[[Path], object], folder: Path) -> object:
     """What a function makes of a folder; it leaves with status 2 on bad input."""
     try:
         return function(folder)
-    except SettingError as error:
+    except (SettingError, OSError) as error:
         exit_with_error(error)
 
 

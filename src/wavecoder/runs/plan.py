@@ -2,9 +2,9 @@
 
 import copy
 import hashlib
-import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from itertools import groupby
 
 from hydra._internal.config_loader_impl import get_overrides_dirname
@@ -99,9 +99,11 @@ class Composer:
         """What a job's configuration depends on, as a short hash that takes no composition of the job itself."""
         choices = self._choices(overrides)
         if choices not in self._texts:
-            self._texts[choices] = json.dumps(OmegaConf.to_container(without_hydra(self.common(overrides))), default=str)
+            self._texts[choices] = results.fingerprint(self.common(overrides))
         values = [override for override in overrides if override not in choices]
-        return hashlib.sha256("\n".join([self._texts[choices], *values]).encode()).hexdigest()[:32]
+        if any("${" in value for value in values):  # what they refer to may change, as the environment does
+            values.append(self.fingerprint(overrides))
+        return hashlib.sha256("\n".join([version("wavecoder"), self._texts[choices], *values]).encode()).hexdigest()[:32]
 
     def common(self, overrides: Sequence[str]) -> DictConfig:
         """What the configuration of a job is before single values are set; not to be changed."""
@@ -159,16 +161,16 @@ def stack_seeds(jobs: Iterable[Job], composer: Composer) -> list[Job]:
     A job that has several seeds already, or no `seed` among its overrides, stays as it is.
     """
     single: list[Job] = []
-    alike: dict[tuple[str, ...], list[tuple[int, Job]]] = {}
+    alike: dict[tuple[tuple[str, ...], str], list[tuple[int, Job]]] = {}
     for job in jobs:
-        seeds = [override for override in job.overrides if override.startswith("seed=")]
-        others = tuple(override for override in job.overrides if override not in seeds)
-        has_one = composer.common(others).num_seeds == 1 and not any(other.startswith("num_seeds=") for other in others)
-        if seeds and has_one:
-            alike.setdefault(others, []).append((int(seeds[-1].removeprefix("seed=")), job))
+        others = tuple(override for override in job.overrides if not override.startswith("seed="))
+        config = composer.compose(job.overrides)
+        if len(others) < len(job.overrides) and config.num_seeds == 1:
+            # other values may refer to the seed
+            alike.setdefault((others, results.fingerprint(config, without="seed")), []).append((config.seed, job))
         else:
             single.append(job)
-    for others, numbered in alike.items():
+    for (others, _), numbered in alike.items():
         ordered = sorted(numbered, key=lambda pair: pair[0])
         for _, consecutive in groupby(enumerate(ordered), key=lambda item: item[1][0] - item[0]):
             members = [member for _, member in consecutive]

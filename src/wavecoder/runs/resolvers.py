@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from wavecoder.runs.overrides import CONF
 from wavecoder.runs.settings import count_processes
 
-_LONGEST_NAME = 120  # characters of a folder's name; file systems allow 255 bytes
+_LONGEST_NAME = 120  # bytes of a folder's name; file systems allow 255
 
 
 def register() -> None:
@@ -104,8 +104,9 @@ def folder_name(overrides: str) -> str:
     unquoted = re.sub(r"['\"]", "", overrides) or "default"
     name = re.sub(r"[\[\](){}]", "", unquoted)
     name = re.sub(r"[^\w=,.+-]+", "-", name).strip("-.")
-    if name != unquoted or len(name) > _LONGEST_NAME:
-        name = f"{name[: _LONGEST_NAME - 9]}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
+    if name != unquoted or len(name.encode()) > _LONGEST_NAME:
+        short = name.encode()[: _LONGEST_NAME - 9].decode(errors="ignore")
+        name = f"{short}-{hashlib.sha256(overrides.encode()).hexdigest()[:8]}"
     return name
 
 

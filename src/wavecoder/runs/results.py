@@ -20,7 +20,7 @@ from wavecoder.training.files import write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
-LAST_CHECKPOINT = Path("checkpoints", "last.ckpt")
+LAST_CHECKPOINT, BEST_CHECKPOINT = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
 
 log = logging.getLogger(__name__)
 
@@ -43,9 +43,14 @@ def summarise(values: Sequence[float]) -> dict[str, Any]:
     }
 
 
-def fingerprint(config: DictConfig) -> str:
-    """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included."""
-    apart = ("hydra", "callbacks", "logger", "threads", *OF_SWEEPS)
+def fingerprint(config: DictConfig, without: str = "") -> str:
+    """A short hash of everything in a configuration that can change a run's numbers, the choice of the engine included.
+
+    Args:
+        config: The composed configuration.
+        without: A key that is left out.
+    """
+    apart = ("hydra", "callbacks", "logger", "threads", *OF_SWEEPS, without)
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
@@ -85,7 +90,12 @@ def read_record(folder: Path) -> dict[str, Any]:
     file = folder / RESULTS
     if not file.exists():
         return {"status": "unfinished"}
-    record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+        record["status"]
+    except (ValueError, TypeError, KeyError):
+        log.warning("%s is damaged; the run counts as unfinished", file)
+        return {"status": "unfinished"}
     if record["status"] == "completed" and record.get("schema") != SCHEMA:
         version = record.get("schema", 1)
         error = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"

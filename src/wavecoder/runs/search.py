@@ -21,8 +21,10 @@ from wavecoder.runs import cli, results
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
 from wavecoder.runs.settings import SettingError
+from wavecoder.runs.status import slurm_name
 from wavecoder.runs.store import read_sweep
 from wavecoder.runs.sweep import conclude
+from wavecoder.runs.tasks import write_batch
 from wavecoder.training.files import write_atomically
 
 BEST = Path("experiment", "best.yaml")
@@ -54,7 +56,10 @@ class ResumeSearch(Callback):
             cli.exit_with_error(SettingError(f"sweep={config.sweep}: another process works on this search"))
         except Exception as error:  # which Hydra would make a warning
             cli.exit_with_error(error)
+        batch = write_batch(folder, config, config.hydra.runtime.choices["hydra/launcher"], [])  # so that it can be cancelled
         with read_write(config), open_dict(config):
+            if batch.launcher == "slurm":
+                config.hydra.launcher.name = slurm_name(folder, batch)
             config.hydra.sweeper.n_trials = left
             if config.hydra.sweeper.sampler.get("seed") is not None:
                 config.hydra.sweeper.sampler.seed += made

@@ -16,7 +16,10 @@ from wavecoder.runs.settings import SettingError
 
 # what submitit's executors have in common, in the words of Hydra's launchers; the rest is Slurm's
 _COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")
-_NEVER = ("PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints", "InvalidAccount", "InvalidQOS")
+_NEVER = (
+    *("PartitionTimeLimit", "PartitionNodeLimit", "PartitionConfig", "BadConstraints", "InvalidAccount", "InvalidQOS"),
+    *("DependencyNeverSatisfied", "JobHeldUser", "JobHeldAdmin", "JobHoldMaxRequeue"),  # until somebody releases it
+)
 
 log = logging.getLogger(__name__)
 

@@ -3,6 +3,7 @@
 import logging
 import math
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from wavecoder.runs import results
+from wavecoder.runs.job import RUN_FOLDERS
 from wavecoder.runs.plan import Job, without_hydra
 from wavecoder.training.files import read_arrays, write_arrays
 
@@ -20,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 def split_stack(sweep: Path, stack: Job, configs: Sequence[DictConfig]) -> None:
-    """Give each job of a stack a folder as if it had run alone: configuration, record, arrays and the last checkpoint.
+    """Give each job of a stack a folder as if it had run alone: configuration, record, arrays and checkpoints.
 
     Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. Nothing is done before the
     ensemble is complete.
@@ -34,19 +36,21 @@ def split_stack(sweep: Path, stack: Job, configs: Sequence[DictConfig]) -> None:
     if not results.is_complete(whole, stack.fingerprint):
         _pass_on_failure(sweep, stack, whole)
         return
-    arrays = read_arrays(sweep / stack.name)
+    arrays, checkpoints = read_arrays(sweep / stack.name), _read_checkpoints(sweep / stack.name)
     for number, (job, config) in enumerate(zip(stack.stacked, configs, strict=True)):
         folder = sweep / job.name
         if results.is_complete(results.read_record(folder), job.fingerprint):
             continue
+        for name in RUN_FOLDERS:  # of another configuration
+            shutil.rmtree(folder / name, ignore_errors=True)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         OmegaConf.save(without_hydra(config), folder / ".hydra" / "config.yaml")
         OmegaConf.save(OmegaConf.masked_copy(config, "hydra"), folder / ".hydra" / "hydra.yaml")
         OmegaConf.save(OmegaConf.create(list(job.overrides)), folder / ".hydra" / "overrides.yaml")
         if arrays is not None:
             write_arrays(folder, {name: _of_member(name, values, number) for name, values in arrays.items()})
-        if (sweep / stack.name / results.LAST_CHECKPOINT).exists():
-            _write_checkpoint(sweep / stack.name, folder, number, len(stack.stacked))
+        for file, content in checkpoints.items():
+            _write_checkpoint(folder / file, content, number)
         results.write_results(folder, member_record(whole, job, number, os.path.relpath(sweep / stack.name, folder)))
     log.info("%s: divided among the folders of its %d jobs", stack.name, len(stack.stacked))
 
@@ -72,6 +76,8 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
     if whole["status"] != "failed":
         return
     for job in stack.stacked:
+        if results.is_complete(results.read_record(sweep / job.name), job.fingerprint):
+            continue
         (sweep / job.name).mkdir(exist_ok=True)
         failed = dict(whole) | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
         results.write_results(sweep / job.name, failed)
@@ -83,18 +89,31 @@ def _of_member(name: str, values: Any, number: int) -> Any:
     return values[number : number + 1] if name.startswith(_OF_MEMBERS) and name != _COMMON else values
 
 
-def _write_checkpoint(stack: Path, folder: Path, number: int, members: int) -> None:
-    """Write the last checkpoint of one member, as its own run would have written it."""
+def _read_checkpoints(stack: Path) -> dict[Path, dict[str, Any]]:
+    """The checkpoints of an ensemble, by their paths in its folder."""
     import torch  # in a process that has trained
 
-    content = torch.load(stack / results.LAST_CHECKPOINT, map_location="cpu", weights_only=True)
-    content["state_dict"] = {name: values[number].clone() for name, values in content["state_dict"].items()}
-    for state in (each for optimizer in content["optimizer_states"] for each in optimizer["state"].values()):
-        for name, values in state.items():
-            if isinstance(values, torch.Tensor) and values.dim() > 0 and len(values) == members:
-                state[name] = values[number : number + 1].clone()
-    file = folder / results.LAST_CHECKPOINT
+    files = [file for file in (results.LAST_CHECKPOINT, results.BEST_CHECKPOINT) if (stack / file).exists()]
+    return {file: torch.load(stack / file, map_location="cpu", weights_only=True) for file in files}
+
+
+def _write_checkpoint(file: Path, content: dict[str, Any], number: int) -> None:
+    """Write a checkpoint of one member, as its own run would have written it; what is best is so by the mean over members."""
+    import torch
+
+    def of_optimizer(state: dict[str, Any]) -> dict[str, Any]:
+        return {
+            name: values[number : number + 1].clone() if isinstance(values, torch.Tensor) and values.dim() > 0 else values
+            for name, values in state.items()
+        }
+
+    optimizers = [
+        optimizer | {"state": {key: of_optimizer(state) for key, state in optimizer["state"].items()}}
+        for optimizer in content.get("optimizer_states", ())
+    ]
+    weights = {name: values[number].clone() for name, values in content["state_dict"].items()}
+    own = content | {"state_dict": weights} | ({"optimizer_states": optimizers} if "optimizer_states" in content else {})
     file.parent.mkdir(exist_ok=True)
     new = file.with_suffix(".new")
-    torch.save(content, new)
+    torch.save(own, new)
     new.replace(file)

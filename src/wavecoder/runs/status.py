@@ -5,10 +5,10 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Collection, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +16,7 @@ from wavecoder.runs import results, slurm
 from wavecoder.runs.plan import Job
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import State, Store
-from wavecoder.runs.tasks import TASKS, Batch, read_batches
+from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
 from wavecoder.training.files import write_atomically
 
 _IDS = "slurm_ids.txt"
@@ -63,12 +63,14 @@ def lost_jobs(folder: Path, incomplete: Collection[Job]) -> dict[str, str]:
         launched |= {job.name: (batch, number) for number, task in enumerate(batch.tasks) for job in _single_jobs(task)}
     open_ones = [job for job in incomplete if job.name in launched]
     queued = queued_jobs(folder, open_ones)
-    working = {batch.token for batch in {batch.token: batch for batch, _ in launched.values()}.values() if _is_working(batch)}
-    lost = [
-        job.name
-        for job in open_ones
-        if job.name not in queued and launched[job.name][0].token not in working and _was_interrupted(folder / job.name)
-    ]
+    batches = {batch.token: batch for batch, _ in launched.values() if batch.launcher != "slurm"}
+    working = {token for token, batch in batches.items() if is_working(folder, batch)}
+    lost = []
+    for job in open_ones:
+        batch, _ = launched[job.name]
+        busy = job.name in queued or batch.token in working or is_locked(folder / job.name / ".lock")
+        if not busy and not has_ended(folder / job.name, job, batch.launched):
+            lost.append(job.name)
     tasks = {name: _slurm_id(folder, *launched[name]) for name in lost}
     became = slurm.what_became_of(task for task in tasks.values() if task)
     said = {}
@@ -88,11 +90,11 @@ def show_status(folder: Path) -> None:
     """
     if not folder.is_dir():
         raise SettingError(f"{folder}: no such folder")
+    if not (folder / "multirun.yaml").exists() and not any(folder.glob(f"*/{results.RESULTS}")):
+        raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
     with Store(folder) as store:
         store.refresh()
         jobs, states, records = [job for _, job in store.jobs().values()], store.states(), store.records()
-    if not jobs and not records:
-        raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
     asked = {job.name for job in jobs}
     jobs += [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in asked]
     now = _states_now(folder, jobs, states)
@@ -120,7 +122,8 @@ def show_status(folder: Path) -> None:
 
 def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> dict[str, tuple[str, str]]:
     """For each job, what it is doing, and what there is to say about it."""
-    open_ones = [job for job in jobs if states.get(job.name, State()).status not in ("completed", "failed")]
+    current = {job.name: _current(states.get(job.name, State()), job) for job in jobs}
+    open_ones = [job for job in jobs if current[job.name] != "completed"]
     queued: dict[str, slurm.QueuedTask] = {}
     lost: dict[str, str] = {}
     trouble = ""
@@ -130,20 +133,27 @@ def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> 
         trouble = str(error)
     now: dict[str, tuple[str, str]] = {}
     for job in jobs:
-        status, task = states.get(job.name, State()).status, queued.get(job.name)
-        if status in ("completed", "failed", "outdated"):
-            now[job.name] = (status, "" if status == "completed" else results.read_record(folder / job.name)["error"])
+        status, task = current[job.name], queued.get(job.name)
+        if status == "completed":
+            now[job.name] = (status, "")
         elif task and task.state == "PENDING":
             now[job.name] = ("queued", f"Slurm's job {task.id} ({task.reason})")
-        elif _is_running(folder / job.name):
+        elif is_locked(folder / job.name / ".lock"):
             now[job.name] = ("running", _where(results.read_record(folder / job.name)))
         elif task:
             now[job.name] = ("queued", f"Slurm's job {task.id} on {task.nodes} has not come to it")
         elif job.name in lost:
             now[job.name] = ("lost", lost[job.name])
+        elif status in ("failed", "outdated"):
+            now[job.name] = (status, results.read_record(folder / job.name).get("error", ""))
         else:
             now[job.name] = ("interrupted" if status == "unfinished" else "not begun", trouble)
     return now
+
+
+def _current(state: State, job: Job) -> str:
+    """The status of a job with the configuration that was asked for; a record of another one says nothing of it."""
+    return state.status if state.fingerprint == job.fingerprint or state.status == "outdated" else "not begun"
 
 
 def cancel_sweep(folder: Path) -> None:
@@ -155,42 +165,26 @@ def cancel_sweep(folder: Path) -> None:
     if not folder.is_dir():
         raise SettingError(f"{folder}: no such folder")
     batches = list(read_batches(folder))
+    ended = [batch.pid for batch in batches if _ends(folder, batch)]
     names = {slurm_name(folder, batch) for batch in batches if batch.launcher == "slurm"}
     tasks = [task.id for task in slurm.queued_tasks() if task.name in names] if names else []
     if tasks:
         slurm.cancel(tasks)
-    ended = [batch.pid for batch in batches if _ends(batch)]
     print(f"cancelled {len(tasks)} tasks on Slurm, and {len(ended)} commands on this machine; the sweep's command resumes it")
 
 
-def _ends(batch: Batch) -> bool:
+def _ends(folder: Path, batch: Batch) -> bool:
     """End the command that launched a batch, if it runs on this machine."""
-    if not _is_working(batch):
+    if batch.host != os.uname().nodename or not is_working(folder, batch):
         return False
     for kind in (signal.SIGINT, signal.SIGTERM):  # a command in the background of a script does not hear the first
-        os.kill(batch.pid, kind)
+        with suppress(ProcessLookupError):
+            os.kill(batch.pid, kind)
         deadline = time.monotonic() + 10
-        while _is_working(batch) and time.monotonic() < deadline:
+        while is_working(folder, batch) and time.monotonic() < deadline:
             time.sleep(0.1)
-        if not _is_working(batch):
+        if not is_working(folder, batch):
             break
-    return True
-
-
-def _is_working(batch: Batch) -> bool:
-    """Whether the command that launched a batch, other than by Slurm, still runs on this machine."""
-    if batch.launcher == "slurm" or batch.host != os.uname().nodename:
-        return False
-    process = Path("/proc", str(batch.pid))
-    if Path("/proc").exists():  # where a process that has the number since then can be told from that one
-        try:  # one that has ended and is not waited for yet has no command line
-            return process.stat().st_ctime <= batch.launched and (process / "cmdline").read_bytes() != b""
-        except OSError:
-            return False
-    try:
-        os.kill(batch.pid, 0)
-    except OSError:
-        return False
     return True
 
 
@@ -203,20 +197,13 @@ def _slurm_id(folder: Path, batch: Batch, number: int) -> str | None:
     return file.read_text().split()[number] if file.exists() else None
 
 
-def _was_interrupted(folder: Path) -> bool:
-    """Whether a job that was launched has not begun, or has begun and no process works on it."""
-    return results.read_record(folder)["status"] == "unfinished" and not _is_running(folder)
-
-
-def _is_running(folder: Path) -> bool:
-    """Whether a process holds a run's lock."""
-    if not (folder / ".lock").exists():
+def has_ended(folder: Path, job: Job, since: float) -> bool:
+    """Whether a job has completed, or has failed since some time, with the configuration that it has now."""
+    record = results.read_record(folder)
+    if record.get("config_fingerprint") != job.fingerprint:
         return False
-    try:
-        with FileLock(folder / ".lock", blocking=False):
-            return False
-    except Timeout:
-        return True
+    failed = record["status"] == "failed" and (folder / results.RESULTS).stat().st_mtime >= since
+    return failed or record["status"] == "completed"
 
 
 def _where(record: dict[str, Any]) -> str:

@@ -53,7 +53,8 @@ class Store:
         try:
             return self._connected(file)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) or not isinstance(file, Path):
+            other_tables = "no such column" in str(error)  # of another version
+            if not isinstance(file, Path) or (isinstance(error, sqlite3.OperationalError) and not other_tables):
                 raise  # cannot be written, or is in use
             log.warning("%s is damaged, and is made again from the jobs' folders", file)
             file.unlink()
@@ -63,7 +64,8 @@ class Store:
         connection = sqlite3.connect(file, timeout=30, isolation_level=None)
         try:
             connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")  # which fails if it cannot be written
-            connection.execute("SELECT count(*) FROM records").fetchone()
+            connection.execute("SELECT job, stamp, modified, status, fingerprint, record FROM records").fetchone()
+            connection.execute("SELECT job, key, fingerprint, overrides FROM jobs").fetchone()
         except BaseException:
             connection.close()
             raise

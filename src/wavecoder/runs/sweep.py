@@ -22,7 +22,7 @@ from wavecoder.runs import cli, results, slurm
 from wavecoder.runs.checks import check_jobs, runs_here
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
 from wavecoder.runs.settings import SettingError
-from wavecoder.runs.status import duration, lost_jobs, note_ids, queued_jobs, slurm_name
+from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
 
@@ -120,7 +120,7 @@ def _run_here(config: DictConfig, context: HydraContext, folder: Path, jobs: Seq
         except Exception as error:
             if type(error).__name__ not in cli.LOST_JOBS:
                 raise
-            before, left = len(left), _not_tried(folder, left)
+            before, left = len(left), [job for job in left if not _is_settled(folder, job, batch.launched)]
             log.error("a process was lost: %s", cli.lost_job(error))
             if len(left) == before:
                 return  # named at the end
@@ -128,13 +128,9 @@ def _run_here(config: DictConfig, context: HydraContext, folder: Path, jobs: Seq
             return
 
 
-def _not_tried(folder: Path, jobs: Sequence[Job]) -> list[Job]:
-    """Those that have neither completed nor failed."""
-    members = {member.name: job for job in jobs for member in job.stacked or (job,)}
-    every = [member for job in jobs for member in job.stacked or (job,)]
-    open_ones = [job for job in _incomplete(folder, every) if results.read_record(folder / job.name)["status"] != "failed"]
-    left = {members[job.name].name for job in open_ones}
-    return [job for job in jobs if job.name in left]
+def _is_settled(folder: Path, job: Job, since: float) -> bool:
+    """Whether a job, or each of a stack, has completed, or has failed since some time."""
+    return all(has_ended(folder / each.name, each, since) for each in job.stacked or (job,))
 
 
 def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: Sequence[Job], asked: Sequence[Job]) -> None:
@@ -170,7 +166,7 @@ def _submit(config: DictConfig, context: HydraContext, folder: Path, jobs: Seque
 
 def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
     """Wait as long as Slurm has a task that can run, and say what it says of those that wait."""
-    said, silent_since, never_since, empty = "", 0.0, 0.0, 0
+    said, silent_since, never_since, empty, since = "", 0.0, 0.0, 0, time.time()
     while True:
         now = time.monotonic()
         try:
@@ -184,7 +180,7 @@ def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
             continue
         # a task that is requeued is not in the queue for a moment
         empty = 0 if tasks else empty + 1
-        if empty == _EMPTY_LOOKS or (empty and not _not_tried(folder, asked)):
+        if empty == _EMPTY_LOOKS or (empty and all(_is_settled(folder, job, since) for job in asked)):
             return
         reasons = Counter(task.reason for task in tasks if task.state == "PENDING")
         text = ", ".join(f"{count} ({reason})" for reason, count in sorted(reasons.items()) if reason not in ("None", "Priority"))
@@ -249,7 +245,8 @@ def conclude(folder: Path, asked: Sequence[Job]) -> None:
     """
     from wavecoder.runs import tables  # imports torch
 
-    jobs = read_sweep(folder)
+    wanted = {job.name: job.fingerprint for job in asked}
+    jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
     console = Console()
     if not console.is_terminal:
         console.width = 140
@@ -259,7 +256,10 @@ def conclude(folder: Path, asked: Sequence[Job]) -> None:
         console.print(f"Trained by different engines, which round differently: {counts}", soft_wrap=True, highlight=False)
     console.print(f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
     incomplete = _incomplete(folder, asked)
-    for name, why in lost_jobs(folder, incomplete).items():
-        print(f"lost: {name}: {why}", file=sys.stderr)
+    try:
+        for name, why in lost_jobs(folder, incomplete).items():
+            print(f"lost: {name}: {why}", file=sys.stderr)
+    except SettingError as error:
+        print(f"what became of incomplete jobs is not known: {error}", file=sys.stderr)
     if incomplete:
         raise SystemExit(cli.FAILED)

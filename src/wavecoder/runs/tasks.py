@@ -16,6 +16,7 @@ from pathlib import Path
 from secrets import token_hex
 from typing import Any
 
+from filelock import FileLock, Timeout
 from hydra._internal.callbacks import Callbacks
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,6 +33,8 @@ from wavecoder.training.files import write_atomically
 TASKS = ".tasks"  # the folder in a sweep's
 
 log = logging.getLogger(__name__)
+
+_locks: dict[str, FileLock] = {}  # of the batches that this process launched, held until it ends
 
 
 @dataclass(frozen=True)
@@ -70,14 +73,37 @@ def write_batch(folder: Path, config: DictConfig, launcher: str, tasks: Sequence
     )
     file = _file(folder, token)
     file.parent.mkdir(parents=True)
+    lock = _locks[token] = FileLock(file.parent / ".lock")
+    lock.acquire()
     write_atomically(file, json.dumps(asdict(batch)))
     return batch
+
+
+def is_working(folder: Path, batch: Batch) -> bool:
+    """Whether the command that launched a batch still runs, wherever that is."""
+    return is_locked(folder / TASKS / batch.token / ".lock")
+
+
+def is_locked(file: Path) -> bool:
+    """Whether a process holds a lock."""
+    if not file.exists():
+        return False
+    try:
+        with FileLock(file, blocking=False):
+            return False
+    except Timeout:
+        return True
+    except OSError:  # a folder that cannot be written; who works in it, cannot be seen
+        return False
 
 
 def read_batches(folder: Path) -> Iterator[Batch]:
     """All tasks that were launched for a sweep, the first launched first."""
     for file in sorted(folder.glob(f"{TASKS}/*/tasks.json")):
-        yield _read(file)
+        try:
+            yield _read(file)
+        except (ValueError, TypeError, KeyError):
+            log.warning("%s is damaged and left out", file)
 
 
 def remove_batch(folder: Path, batch: Batch) -> None:
