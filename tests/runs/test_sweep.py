@@ -352,7 +352,7 @@ def test_failed_before_is_not_tried_and_completed_otherwise_is_not_complete(tmp_
     assert not has_ended(tmp_path / "job", job, now + 1), "it failed in an earlier session"
     write_results(tmp_path / "job", record | {"status": "completed", "schema": SCHEMA})
     assert has_ended(tmp_path / "job", job, now + 1)
-    assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0)
+    assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0.0)
     assert _states_now(tmp_path, [job], {"job": State("completed", "of before")}) == {"job": ("not begun", "")}
 
 
