@@ -230,7 +230,7 @@ def test_packed_jobs_are_killed_and_resumed(tmp_path: Path) -> None:
     assert any(line.startswith("latent=5 activation=gelu: ") for line in whole.stdout.splitlines()), "lines of jobs have names"
     (folder, *_) = sorted((sweeps / "whole").glob("activation*"))
     files = [path for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 100_000
+    assert sum(path.stat().st_size for path in files) < 2 * 100_000, "of two seeds"
 
 
 @pytest.mark.slow
