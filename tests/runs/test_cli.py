@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from conftest import ROOT, Run, run_command
 
+from wavecoder.runs import cli
 from wavecoder.runs.settings import RENAMED
 
 SHORT = ("debug=quick", "data.train_size=128", "data.val_size=64", "logger=none")
@@ -153,3 +154,8 @@ def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
     assert helped.returncode == 0
     assert "\nactivation: elu, gelu" in helped.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_files_name_the_file() -> None:
+    assert cli.explain(PermissionError(13, "Permission denied", "outputs/runs")) == "outputs/runs: Permission denied"
+    assert cli.explain(FileNotFoundError("mine: no such folder")) == "mine: no such folder"

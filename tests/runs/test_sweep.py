@@ -1,10 +1,8 @@
 """Sweeps that are killed, fail or change, and re-running their command."""
 
-import os
 import pickle
 import random
 import re
-import signal
 import sys
 import threading
 import time
@@ -12,9 +10,7 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
-import torch
 from conftest import (
-    EVERY_EPOCH,
     FAILS,
     JOB,
     OWN_NETWORKS,
@@ -33,11 +29,7 @@ from hydra._internal.callbacks import Callbacks
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
-from wavecoder.runs.status import _states_now, has_ended
-from wavecoder.runs.store import State
 from wavecoder.runs.sweep import _print_progress
-from wavecoder.runs.tasks import read_batches
-from wavecoder.training.files import read_arrays
 
 
 def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path) -> None:
@@ -206,87 +198,6 @@ def test_a_sweep_over_processes_with_a_configuration_of_ones_own(run_train: Run,
         assert together["metrics"]["val/mse"]["mean"] == pytest.approx(error, rel=1e-4)
 
 
-PACKED = (*(choice for choice in JOB if choice != EVERY_EPOCH), "callbacks=lean")
-
-
-@pytest.mark.slow
-def test_packed_jobs_are_killed_and_resumed(tmp_path: Path) -> None:
-    jobs = ("-m", *PACKED, "latent=1,5", "activation=relu,tanh,gelu", "hydra/launcher=joblib")
-    sweeps = tmp_path / "outputs" / "sweeps"
-    whole = run_script("train.py", tmp_path, *jobs, "sweep=whole")
-    assert (whole.returncode, whole.stderr) == (0, "")
-    for wanted in (1, 3):
-        process = start(tmp_path, *jobs, "sweep=killed", "jobs_per_task=3")
-        deadline = time.monotonic() + 60
-        while len(completed(sweeps / "killed")) < wanted and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
-        kill(process)
-    before = {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in completed(sweeps / "killed")}
-    done = run_script("train.py", tmp_path, *jobs, "sweep=killed", "jobs_per_task=3")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
-    assert {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in before} == before
-    assert any(line.startswith("latent=5 activation=gelu: ") for line in whole.stdout.splitlines()), "lines of jobs have names"
-    (folder, *_) = sorted((sweeps / "whole").glob("activation*"))
-    files = [path for path in folder.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) < 2 * 100_000, "of two seeds"
-
-
-@pytest.mark.slow
-def test_a_process_that_is_lost_is_replaced(tmp_path: Path) -> None:
-    jobs = (
-        "-m",
-        *PACKED,
-        "sweep=mine",
-        "latent=1,5",
-        "activation=relu,tanh,gelu",
-        "hydra/launcher=joblib",
-        "trainer.max_epochs=60",
-    )
-    sweep = tmp_path / "outputs" / "sweeps" / "mine"
-    process = start(tmp_path, *jobs, keep=True)
-    deadline = time.monotonic() + 60
-    while not completed(sweep):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    running = [record["place"]["pid"] for record in records(sweep).values() if record["status"] == "unfinished"]
-    os.kill(running[0], signal.SIGKILL)
-    assert process.wait(120) == 0
-    assert "a process was lost: " in (tmp_path / "printed.txt").read_text()
-    assert len(completed(sweep)) == 6
-
-
-@pytest.mark.slow
-def test_stacked_seeds_have_folders_as_if_they_had_run_alone(run_train: Run, tmp_path: Path) -> None:
-    jobs = (*(choice for choice in JOB if not choice.startswith("num_seeds")), "seed=4,2,3,7", "activation=tanh")
-    sweeps = tmp_path / "outputs" / "sweeps"
-    for name, stacked in (("alone", "false"), ("stacked", "true")):
-        done = run_train("-m", *jobs, f"sweep={name}", f"stack_seeds={stacked}")
-        assert (done.returncode, done.stderr) == (0, "")
-    alone, stacked_records = records(sweeps / "alone"), records(sweeps / "stacked")
-    assert alone.keys() == stacked_records.keys()
-    for name, record in stacked_records.items():
-        assert {key: record[key] for key in ("seed", "num_seeds", "config_fingerprint", "overrides")} == {
-            key: alone[name][key] for key in ("seed", "num_seeds", "config_fingerprint", "overrides")
-        }
-        for metric, summary in alone[name]["metrics"].items():
-            assert record["metrics"][metric]["per_seed"] == pytest.approx(summary["per_seed"], rel=1e-3), metric
-        ours, theirs = (read_arrays(sweeps / sweep / name) for sweep in ("stacked", "alone"))
-        assert ours is not None
-        assert theirs is not None
-        assert {key: values.shape for key, values in ours.items()} == {key: values.shape for key, values in theirs.items()}
-        checkpoints = [sweeps / sweep / name / "checkpoints" / "last.ckpt" for sweep in ("stacked", "alone")]
-        weights, expected = (torch.load(file, weights_only=True) for file in checkpoints)
-        for key, values in expected["state_dict"].items():
-            torch.testing.assert_close(weights["state_dict"][key], values, rtol=1e-3, atol=1e-4)
-        (state,), (other,) = (content["optimizer_states"][0]["state"].values() for content in (weights, expected))
-        assert {key: values.shape for key, values in state.items()} == {key: values.shape for key, values in other.items()}
-    assert sum("stacked_in" in record for record in stacked_records.values()) == 3, "seed 7 has no neighbour"
-    again = run_train("-m", *jobs, "sweep=stacked")
-    assert "4 complete, 0 to run" in again.stdout, "without stack_seeds too"
-
-
 def test_what_hydra_pickles_can_be_pickled() -> None:
     for overrides in ((), ("experiment=search",)):
         config = composed(*overrides)
@@ -314,49 +225,3 @@ def test_a_search_works_with_a_launcher(tmp_path: Path, launcher: str) -> None:
         done = run_script("train.py", tmp_path, *search, f"hydra/launcher={launcher}")
         assert (done.returncode, done.stderr) == (0, "")
         assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
-
-
-def test_a_sweep_that_runs_is_looked_at_and_cancelled(tmp_path: Path) -> None:
-    process = start(tmp_path, "-m", *JOB, "~callbacks.figures", "trainer.max_epochs=2000", "latent=1,5", "sweep=mine", keep=True)
-    sweep = tmp_path / "outputs" / "sweeps" / "mine"
-    deadline = time.monotonic() + 60
-    while not list(sweep.glob("*/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    shown, cancelled, after = (
-        run_command(tmp_path, sys.executable, "-m", "wavecoder", command, str(sweep))
-        for command in ("status", "cancel", "status")
-    )
-    assert shown.stdout.startswith("2 jobs: 1 running, 1 not begun\n")
-    assert f"process {process.pid} on " in shown.stdout
-    assert cancelled.stdout.startswith("cancelled 0 tasks on Slurm, and 1 commands on this machine")
-    assert process.wait(20) != 0
-    assert after.stdout.startswith("2 jobs: 2 lost\n"), "its process ended"
-
-
-@pytest.mark.parametrize("command", ["status", "cancel", "report"])
-def test_a_folder_that_is_no_sweeps_is_one_line(tmp_path: Path, command: str) -> None:
-    done = run_command(tmp_path, sys.executable, "-m", "wavecoder", command, "missing")
-    assert (done.returncode, done.stdout) == (2, "")
-    assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.startswith("error: missing: ")
-
-
-def test_failed_before_is_not_tried_and_completed_otherwise_is_not_complete(tmp_path: Path) -> None:
-    record = {"status": "failed", "error": "ValueError: no", "config_fingerprint": "f"}
-    (tmp_path / "job").mkdir()
-    write_results(tmp_path / "job", record)
-    job = Job("job", (), "f")
-    now = (tmp_path / "job" / "results.json").stat().st_mtime
-    assert has_ended(tmp_path / "job", job, now - 1)
-    assert not has_ended(tmp_path / "job", job, now + 1), "it failed in an earlier session"
-    write_results(tmp_path / "job", record | {"status": "completed", "schema": SCHEMA})
-    assert has_ended(tmp_path / "job", job, now + 1)
-    assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0.0)
-    assert _states_now(tmp_path, [job], {"job": State("completed", "of before")}) == {"job": ("not begun", "")}
-
-
-def test_damaged_lists_of_tasks_are_left_out(tmp_path: Path) -> None:
-    (tmp_path / ".tasks" / "token").mkdir(parents=True)
-    (tmp_path / ".tasks" / "token" / "tasks.json").write_text('{"token": "tok')
-    assert list(read_batches(tmp_path)) == []

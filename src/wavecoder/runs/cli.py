@@ -165,6 +165,8 @@ def explain(error: Exception) -> str:
         return f"{key}: {no_such_setting(key, (str(name) for name in cause.parent_node if name != 'hydra'))}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+    if isinstance(error, OSError) and error.filename:
+        return f"{error.filename}: {error.strerror}"
     return " ".join(str(error).split())
 
 

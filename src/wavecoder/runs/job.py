@@ -20,7 +20,7 @@ from omegaconf import DictConfig, read_write
 from wavecoder.runs import cli, results
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
-from wavecoder.training.files import ARRAYS
+from wavecoder.training.files import ARRAYS, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -95,10 +95,11 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
             cli.exit_with_error(error)
         kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
         message = kind + " ".join(str(error).split())
+        if not single:  # whose traceback is printed
+            write_atomically(folder / TRACEBACK, traceback.format_exc())
         results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
         if single:
             raise
-        (folder / TRACEBACK).write_text(traceback.format_exc(), encoding="utf-8")
         log.error("job %s failed: %s", folder.name, message)
         return float("nan")
 

@@ -4,15 +4,16 @@ import logging
 import math
 import os
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from filelock import FileLock
+from omegaconf import OmegaConf
 
 from wavecoder.runs import results
-from wavecoder.runs.job import RUN_FOLDERS
-from wavecoder.runs.plan import Job, without_hydra
+from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
+from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.files import read_arrays, write_arrays
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded")  # arrays with an axis of members begin so; this one does not:
@@ -21,26 +22,32 @@ _COMMON = "latent_r"
 log = logging.getLogger(__name__)
 
 
-def split_stack(sweep: Path, stack: Job, configs: Sequence[DictConfig]) -> None:
+def split_stack(sweep: Path, stack: Job, composer: Composer) -> None:
     """Give each job of a stack a folder as if it had run alone: configuration, record, arrays and checkpoints.
 
-    Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. Nothing is done before the
-    ensemble is complete.
+    Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. If the ensemble has failed,
+    its record and its traceback are passed on to the jobs; nothing is done before it has ended.
 
     Args:
         sweep: The sweep's folder.
         stack: The ensemble.
-        configs: The configuration of each of its jobs, with its `hydra` node.
+        composer: Composes the configurations of its jobs.
     """
+    with FileLock(sweep / stack.name / ".lock"):  # a command that is run again may find a division that is still being made
+        _split(sweep, stack, composer)
+
+
+def _split(sweep: Path, stack: Job, composer: Composer) -> None:
     whole = results.read_record(sweep / stack.name)
     if not results.is_complete(whole, stack.fingerprint):
         _pass_on_failure(sweep, stack, whole)
         return
     arrays, checkpoints = read_arrays(sweep / stack.name), _read_checkpoints(sweep / stack.name)
-    for number, (job, config) in enumerate(zip(stack.stacked, configs, strict=True)):
+    for number, job in enumerate(stack.stacked):
         folder = sweep / job.name
         if results.is_complete(results.read_record(folder), job.fingerprint):
             continue
+        config = composer.compose(job.overrides)
         for name in RUN_FOLDERS:  # of another configuration
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
@@ -79,6 +86,7 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
         if results.is_complete(results.read_record(sweep / job.name), job.fingerprint):
             continue
         (sweep / job.name).mkdir(exist_ok=True)
+        shutil.copy(sweep / stack.name / TRACEBACK, sweep / job.name / TRACEBACK)
         failed = dict(whole) | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
         results.write_results(sweep / job.name, failed)
 

@@ -94,9 +94,11 @@ def show_status(folder: Path) -> None:
         raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
     with Store(folder) as store:
         store.refresh()
-        jobs, states, records = [job for _, job in store.jobs().values()], store.states(), store.records()
-    asked = {job.name for job in jobs}
-    jobs += [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in asked]
+        # without the store, those that have not begun are known from the lists of tasks
+        asked = launched_jobs(folder) | {name: job for name, (_, job) in store.jobs().items()}
+        states, records = store.states(), store.records()
+    others = [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in asked]
+    jobs = [*asked.values(), *others]
     now = _states_now(folder, jobs, states)
     counts = Counter(kind for kind, _ in now.values())
     order = ("completed", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
@@ -186,6 +188,11 @@ def _ends(folder: Path, batch: Batch) -> bool:
         if not is_working(folder, batch):
             break
     return True
+
+
+def launched_jobs(folder: Path) -> dict[str, Job]:
+    """All jobs that were ever launched for a sweep, by name, as they were last."""
+    return {job.name: job for batch in read_batches(folder) for task in batch.tasks for job in _single_jobs(task)}
 
 
 def _single_jobs(task: Sequence[Job]) -> list[Job]:

@@ -24,7 +24,7 @@ from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_se
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
-from wavecoder.runs.tasks import make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
 _MANY = 50  # jobs that take more than a moment to check
@@ -51,6 +51,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     folder, composer = Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     jobs = _plan(folder, composer, job_overrides(arguments, context.config_loader))
+    finish_divisions(folder, _incomplete(folder, jobs), composer)
     missing = _incomplete(folder, jobs)
     on_slurm = str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
     queued = queued_jobs(folder, missing) if on_slurm and folder.exists() else {}
@@ -108,6 +109,8 @@ def _run_here(config: DictConfig, context: HydraContext, folder: Path, jobs: Seq
     """Run jobs in this process, or by a launcher that waits for them. What was lost is run again, as long as that helps."""
     launcher_name = config.hydra.runtime.choices["hydra/launcher"]
     if launcher_name == "basic":
+        if config.jobs_per_task > 1:
+            print("jobs_per_task has no effect with hydra/launcher=basic: this process runs all jobs one after another")
         run_jobs(write_batch(folder, config, launcher_name, [tuple(jobs)]), 0, folder, composer, context)
         return
     left = jobs

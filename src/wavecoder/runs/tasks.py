@@ -9,7 +9,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from pathlib import Path
@@ -161,7 +161,22 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
             run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         if job.stacked:
-            split_stack(folder, job, [composer.compose(member.overrides) for member in job.stacked])
+            split_stack(folder, job, composer)
+
+
+def finish_divisions(folder: Path, jobs: Iterable[Job], composer: Composer) -> None:
+    """Divide the complete ensembles of earlier commands whose division was interrupted, so that they are not trained again.
+
+    Args:
+        folder: The sweep's.
+        jobs: Those that are not completed.
+        composer: Composes their configurations.
+    """
+    wanted = {(job.name, job.fingerprint) for job in jobs}
+    for stack in {job for batch in read_batches(folder) for task in batch.tasks for job in task if job.stacked}:
+        waits = any((job.name, job.fingerprint) in wanted for job in stack.stacked)
+        if waits and results.is_complete(results.read_record(folder / stack.name), stack.fingerprint):
+            split_stack(folder, stack, composer)
 
 
 def _labels(batch: Batch) -> dict[str, str]:

@@ -1,0 +1,63 @@
+"""What a sweep's jobs are doing, and how they are ended."""
+
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import JOB, composed, made_up_record, run_command, start
+
+from wavecoder.runs.plan import Job
+from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.status import _states_now, has_ended
+from wavecoder.runs.store import State
+from wavecoder.runs.tasks import write_batch
+
+
+def test_a_sweep_that_runs_is_looked_at_and_cancelled(tmp_path: Path) -> None:
+    process = start(tmp_path, "-m", *JOB, "~callbacks.figures", "trainer.max_epochs=2000", "latent=1,5", "sweep=mine", keep=True)
+    sweep = tmp_path / "outputs" / "sweeps" / "mine"
+    deadline = time.monotonic() + 60
+    while not list(sweep.glob("*/checkpoints/last.ckpt")):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    shown, cancelled, after = (
+        run_command(tmp_path, sys.executable, "-m", "wavecoder", command, str(sweep))
+        for command in ("status", "cancel", "status")
+    )
+    assert shown.stdout.startswith("2 jobs: 1 running, 1 not begun\n")
+    assert f"process {process.pid} on " in shown.stdout
+    assert cancelled.stdout.startswith("cancelled 0 tasks on Slurm, and 1 commands on this machine")
+    assert process.wait(20) != 0
+    assert after.stdout.startswith("2 jobs: 2 lost\n"), "its process ended"
+
+
+@pytest.mark.parametrize("command", ["status", "cancel", "report"])
+def test_a_folder_that_is_no_sweeps_is_one_line(tmp_path: Path, command: str) -> None:
+    done = run_command(tmp_path, sys.executable, "-m", "wavecoder", command, "missing")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.startswith("error: missing: ")
+
+
+def test_failed_before_is_not_tried_and_completed_otherwise_is_not_complete(tmp_path: Path) -> None:
+    record = {"status": "failed", "error": "ValueError: no", "config_fingerprint": "f"}
+    (tmp_path / "job").mkdir()
+    write_results(tmp_path / "job", record)
+    job = Job("job", (), "f")
+    now = (tmp_path / "job" / "results.json").stat().st_mtime
+    assert has_ended(tmp_path / "job", job, now - 1)
+    assert not has_ended(tmp_path / "job", job, now + 1), "it failed in an earlier session"
+    write_results(tmp_path / "job", record | {"status": "completed", "schema": SCHEMA})
+    assert has_ended(tmp_path / "job", job, now + 1)
+    assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0.0)
+    assert _states_now(tmp_path, [job], {"job": State("completed", "of before")}) == {"job": ("not begun", "")}
+
+
+def test_jobs_that_have_not_begun_are_known_without_the_store(tmp_path: Path) -> None:
+    write_batch(tmp_path, composed(), "joblib", [(Job("a", (), "fa"), Job("b", (), "fb"))])
+    (tmp_path / "a").mkdir()
+    write_results(tmp_path / "a", made_up_record([0.1]) | {"config_fingerprint": "fa", "overrides": {}})
+    shown = run_command(tmp_path, sys.executable, "-m", "wavecoder", "status", ".")
+    assert (shown.returncode, shown.stderr) == (0, "")
+    assert shown.stdout.startswith("2 jobs: 1 completed, 1 not begun\n")
