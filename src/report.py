@@ -1,6 +1,6 @@
 """Write the report of a sweep, also of one that is not complete: `python src/report.py outputs/sweeps/…`."""
 
-from wavecoder.runs import cli
+from wavecoder.runs import commands
 
 if __name__ == "__main__":
-    cli.report()
+    commands.report()

@@ -1,9 +1,8 @@
-"""The command line: `wavecoder train …`, `wavecoder report …`, and their errors in one line.
+"""The command line: `wavecoder train …` and the other commands, and their errors in one line.
 
 Imports Hydra only, so that `--help` and mistakes are answered within a second.
 """
 
-import argparse
 import atexit
 import gc
 import os
@@ -11,9 +10,8 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from importlib.metadata import version
-from pathlib import Path
 from typing import NoReturn
 
 import hydra
@@ -36,7 +34,9 @@ _OF_PLUGINS = {  # configuration that comes with an optional package, and what a
 
 def main() -> None:
     """The command `wavecoder`."""
-    commands = {"train": train, "report": report, "status": status, "cancel": cancel}
+    from wavecoder.runs.commands import COMMANDS  # which imports this module
+
+    commands = {"train": train} | COMMANDS
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
     if name == "-sc":
         _complete(os.environ.get("COMP_LINE", ""), commands)
@@ -46,7 +46,7 @@ def main() -> None:
     elif name == "--version":
         print(f"wavecoder {version('wavecoder')}")
     elif name in ("--help", "-h"):
-        lines = [f"  {name:8}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+        lines = [f"  {name:10}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
         print("usage: wavecoder COMMAND …\n", "commands:", *lines, "\n`wavecoder COMMAND --help` says more.", sep="\n")
     else:
         exit_with_error(SettingError(f"{name}: no such command; there are {', '.join(commands)}"))
@@ -83,49 +83,6 @@ def train() -> None:
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
             sys.exit(FAILED)
-        exit_with_error(error)
-
-
-def report() -> None:
-    """Write the report of a sweep, also of one that is not complete."""
-    folder = _folder_argument(report)
-
-    from wavecoder.paper.report import write_report  # torch takes seconds to import
-
-    print(f"The report is {_call(write_report, folder)}")
-
-
-def status() -> None:
-    """Show what the jobs of a sweep are doing."""
-    folder = _folder_argument(status)
-
-    from wavecoder.runs.status import show_status
-
-    _call(show_status, folder)
-
-
-def cancel() -> None:
-    """End the jobs of a sweep, on Slurm too; its command resumes it."""
-    folder = _folder_argument(cancel)
-
-    from wavecoder.runs.status import cancel_sweep
-
-    _call(cancel_sweep, folder)
-
-
-def _folder_argument(command: Callable[[], None]) -> Path:
-    """The only argument of a command, the folder of a sweep."""
-    parser = argparse.ArgumentParser(description=(command.__doc__ or "").splitlines()[0])
-    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
-    folder: Path = parser.parse_args().sweep
-    return folder
-
-
-def _call(function: Callable[[Path], object], folder: Path) -> object:
-    """What a function makes of a folder; it leaves with status 2 on bad input."""
-    try:
-        return function(folder)
-    except (SettingError, OSError) as error:
         exit_with_error(error)
 
 

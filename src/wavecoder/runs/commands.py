@@ -1,0 +1,61 @@
+"""The commands beside `wavecoder train`: their arguments, and what they call. Heavy imports happen when a command runs."""
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+from wavecoder.runs.cli import exit_with_error
+from wavecoder.runs.settings import SettingError
+
+Result = TypeVar("Result")
+
+
+def report() -> None:
+    """Write the report of a sweep, also of one that is not complete."""
+    arguments = _sweep_parser(report).parse_args()
+
+    from wavecoder.paper.report import write_report
+
+    print(f"The report is {_call(write_report, arguments.sweep)}")
+
+
+def status() -> None:
+    """Show what the jobs of a sweep are doing."""
+    arguments = _sweep_parser(status).parse_args()
+
+    from wavecoder.runs.status import show_status
+
+    _call(show_status, arguments.sweep)
+
+
+def cancel() -> None:
+    """End the jobs of a sweep, on Slurm too; its command resumes it."""
+    arguments = _sweep_parser(cancel).parse_args()
+
+    from wavecoder.runs.status import cancel_sweep
+
+    _call(cancel_sweep, arguments.sweep)
+
+
+COMMANDS = {command.__name__: command for command in (report, status, cancel)}
+"""All commands but `train`, by name, in the order in which help shows them."""
+
+
+def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(description=(command.__doc__ or "").splitlines()[0])
+
+
+def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
+    """The parser of a command whose only argument is the folder of a sweep."""
+    parser = _parser(command)
+    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
+    return parser
+
+
+def _call(function: Callable[..., Result], *arguments: object) -> Result:
+    """What a function gives; the process ends with status 2 on bad input."""
+    try:
+        return function(*arguments)
+    except (SettingError, OSError) as error:
+        exit_with_error(error)
