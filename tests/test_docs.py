@@ -8,6 +8,7 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from clusters_page import PAGE, code_lines, commands
 from conftest import ROOT, composed
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -18,28 +19,7 @@ from wavecoder.runs.commands import COMMANDS
 from wavecoder.runs.plan import job_overrides
 from wavecoder.runs.settings import from_config
 
-PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 MANIFEST = (ROOT / "docs" / "kuberay.yaml").read_text(encoding="utf-8")
-
-
-def code_lines(page: str) -> list[str]:
-    """The lines of all fenced and indented code blocks; those that end in a backslash are joined with the next."""
-    lines, fenced = [], False
-    for line in page.splitlines():
-        if line.startswith("```"):
-            fenced = not fenced
-        elif fenced or line.startswith("    "):
-            lines.append(line.strip())
-    return "\n".join(lines).replace("\\\n", "").splitlines()
-
-
-def commands(line: str) -> list[list[str]]:
-    """The words of every command `wavecoder …` in a line, also of one that is handed to another shell."""
-    if "wavecoder " not in line:
-        return []
-    words = [word for word in shlex.split(line, comments=True) if word != "…"]
-    nested = [found for word in words if " " in word for found in commands(word)]
-    return nested or ([words[words.index("wavecoder") + 1 :]] if "wavecoder" in words else [])
 
 
 def of_page(name: str) -> list[list[str]]:

@@ -52,10 +52,15 @@ OverTimeLimit=0
 MaxArraySize=5
 JobRequeue=1
 SlurmdParameters=config_overrides
-NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n1]} CPUs=2 RealMemory=4000 State=UNKNOWN
-NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n2]} CPUs=2 RealMemory=4000 State=UNKNOWN
+GresTypes=gpu
+NodeName=n1 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n1]} CPUs=2 RealMemory=4000 Gres=gpu:a100:1 State=UNKNOWN
+NodeName=n2 NodeHostname={host} NodeAddr=127.0.0.1 Port={ports[n2]} CPUs=2 RealMemory=4000 Gres=gpu:a100:1 State=UNKNOWN
 PartitionName=main Nodes=ALL Default=YES MaxTime=60 State=UP OverSubscribe=NO
+PartitionName=cpu Nodes=ALL MaxTime=60 State=UP OverSubscribe=NO
 """
+
+# a GPU that tasks can ask for; there is none, but Slurm wants a device
+GPUS = "Name=gpu Type=a100 File=/dev/null\n"
 
 # submitit asks the accounting what became of a job that is no longer in the queue
 ACCOUNTING = """\
@@ -146,7 +151,7 @@ class Slurm:
         folder = self.folder
         (folder / "state").mkdir(parents=True)
         names = {"folder": folder, "host": socket.gethostname(), "ports": self._ports}
-        for name, text in (("slurm.conf", CONFIGURATION), ("slurmdbd.conf", ACCOUNTING)):
+        for name, text in (("slurm.conf", CONFIGURATION), ("gres.conf", GPUS), ("slurmdbd.conf", ACCOUNTING)):
             (folder / name).write_text(text.format(**names))
             (folder / name).chmod(0o600)
         key = folder / "munge.key"

@@ -239,6 +239,8 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
                 left = (time.time() - started) / (now - before) * (len(jobs) - now)
                 print(f"{now} of {len(jobs)} jobs done, about {duration(left)} left", flush=True)
             done = now
+        if name_failed:
+            count_done()  # names those that failed after the last look
 
 
 def conclude(folder: Path, asked: Sequence[Job]) -> None:
