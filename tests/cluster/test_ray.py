@@ -113,3 +113,13 @@ def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
     assert done.stderr.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: nothing answers there (")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()
+
+
+def test_an_address_that_takes_a_connection_and_says_nothing_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: hydra.launcher.ray.init.address={address}: no Ray cluster answers there (")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
