@@ -306,16 +306,6 @@ def test_jobs_of_one_process_leave_no_threads(tmp_path: Path) -> None:
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize("launcher", ["joblib"])
-@pytest.mark.slow
-def test_a_search_works_with_a_launcher(tmp_path: Path, launcher: str) -> None:
-    search = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
-    for _ in range(2):
-        done = run_script("train.py", tmp_path, *search, f"hydra/launcher={launcher}")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
-
-
 def test_a_sweep_that_runs_is_looked_at_and_cancelled(tmp_path: Path) -> None:
     process = start(tmp_path, "-m", *JOB, "~callbacks.figures", "trainer.max_epochs=2000", "latent=1,5", "sweep=mine", keep=True)
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
