@@ -26,6 +26,7 @@ from conftest import (
     run_script,
     start,
 )
+from filelock import FileLock
 from slurm_cluster import Slurm, unavailable_reason
 from stopped_search import Search, kill_driver
 
@@ -302,6 +303,20 @@ def test_two_terminals_that_send_the_same_sweep_submit_each_job_once(slurm: Slur
     assert len(submitted) == 4
     assert sorted(record["place"]["slurm_job"] for record in trained) == sorted(submitted)
     assert all(record["timing"]["resumed_at_step"] == 0 for record in trained)
+
+
+def test_a_terminal_that_was_slow_submits_nothing_that_another_has_done(slurm: Slurm, tmp_path: Path) -> None:
+    command, sweep = (*ONE, "trainer.max_epochs=50", "sweep=mine", *ON_SLURM), tmp_path / "outputs" / "sweeps" / "mine"
+    sweep.mkdir(parents=True)
+    with FileLock(sweep / ".lock"):  # so that it has found what is to do, and submits nothing
+        slow = start(tmp_path, *command, environment=slurm.environment, keep=True)
+        until(lambda: "0 complete, 1 to run" in (tmp_path / "printed.txt").read_text())
+        slow.send_signal(signal.SIGSTOP)
+    done = run_script("train.py", tmp_path, *command, environment=slurm.environment)
+    known = len(slurm.jobs())
+    slow.send_signal(signal.SIGCONT)
+    assert (done.returncode, slow.wait(120)) == (0, 0)
+    assert len(slurm.jobs()) == known
 
 
 def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:
