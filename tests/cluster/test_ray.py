@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from conftest import JOB, completed, kill, metrics, records, run_script, start
+from stopped_search import Search, kill_driver
 
 pytestmark = pytest.mark.slow
 
@@ -97,19 +98,27 @@ def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict
     assert "Sweep of 3 jobs" in again.stdout
 
 
-def test_a_search_on_ray(ray: tuple[str, dict[str, str]], tmp_path: Path) -> None:
+def test_a_stopped_search_on_ray_is_resumed_and_reproduced(ray: tuple[str, dict[str, str]], tmp_path: Path) -> None:
     address, environment = ray
-    search = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
-    on_ray = (*search, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
-    for _ in range(2):
-        done = run_script("train.py", tmp_path, *on_ray, environment=environment)
-        assert done.returncode == 0, done.stderr
-        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
+    search = Search(tmp_path, ("hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}"), environment=environment)
+    kill_driver(search.start_until_the_middle())
+    search.resume()
+    search.reproduce_best()
 
 
 def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
     done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:9")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: nothing answers there (")
+    assert len(done.stderr.splitlines()) == 1
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_an_address_that_takes_a_connection_and_says_nothing_is_one_line(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"error: hydra.launcher.ray.init.address={address}: no Ray cluster answers there (")
     assert len(done.stderr.splitlines()) == 1
     assert not (tmp_path / "outputs").exists()

@@ -26,7 +26,9 @@ from conftest import (
     run_script,
     start,
 )
+from filelock import FileLock
 from slurm_cluster import Slurm, unavailable_reason
+from stopped_search import Search, kill_driver
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm")]  # one cluster for all
 
@@ -277,20 +279,44 @@ def test_tasks_of_a_step_can_be_runs_of_their_own(slurm: Slurm, tmp_path: Path) 
     assert sorted(seeds) == [0, 1]
 
 
-def test_a_search_on_slurm_is_resumed(slurm: Slurm, tmp_path: Path) -> None:
-    search = (
-        "-m",
-        "experiment=search",
-        *JOB,
-        "~callbacks.figures",
-        "hydra.sweeper.n_trials=2",
-        "hydra.sweeper.n_jobs=2",
-        *ON_SLURM,
-    )
-    for _ in range(2):
-        done = run_script("train.py", tmp_path, *search, environment=slurm.environment)
+@pytest.mark.parametrize("cancelled", [False, True], ids=["tasks continue", "tasks are cancelled"])
+def test_a_stopped_search_on_slurm_is_resumed_and_reproduced(slurm: Slurm, tmp_path: Path, cancelled: bool) -> None:
+    # what is cancelled must still run when the command comes to it
+    search = Search(tmp_path, ON_SLURM, epochs=100 if cancelled else 20, environment=slurm.environment)
+    kill_driver(search.start_until_the_middle())
+    if cancelled:
+        command = (sys.executable, "-m", "wavecoder", "cancel", "outputs/sweeps/search")
+        done = run_command(tmp_path, *command, environment=slurm.environment)
         assert (done.returncode, done.stderr) == (0, "")
-        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2
+        assert "cancelled 0 tasks" not in done.stdout
+    assert search.resume().stderr == ""
+    search.reproduce_best()
+
+
+def test_two_terminals_that_send_the_same_sweep_submit_each_job_once(slurm: Slurm, tmp_path: Path) -> None:
+    known = len(slurm.jobs())
+    command = (*JOBS, "trainer.max_epochs=50", "sweep=mine", *ON_SLURM)
+    both = [start(tmp_path, *command, environment=slurm.environment) for _ in range(2)]
+    assert [process.wait(120) for process in both] == [0, 0]
+    submitted = [f"{job['ArrayJobId']}_{job['ArrayTaskId']}" for job in slurm.jobs()[known:]]
+    trained = records(tmp_path / "outputs" / "sweeps" / "mine").values()
+    assert len(submitted) == 4
+    assert sorted(record["place"]["slurm_job"] for record in trained) == sorted(submitted)
+    assert all(record["timing"]["resumed_at_step"] == 0 for record in trained)
+
+
+def test_a_terminal_that_was_slow_submits_nothing_that_another_has_done(slurm: Slurm, tmp_path: Path) -> None:
+    command, sweep = (*ONE, "trainer.max_epochs=50", "sweep=mine", *ON_SLURM), tmp_path / "outputs" / "sweeps" / "mine"
+    sweep.mkdir(parents=True)
+    with FileLock(sweep / ".lock"):  # so that it has found what is to do, and submits nothing
+        slow = start(tmp_path, *command, environment=slurm.environment, keep=True)
+        until(lambda: "0 complete, 1 to run" in (tmp_path / "printed.txt").read_text())
+        slow.send_signal(signal.SIGSTOP)
+    done = run_script("train.py", tmp_path, *command, environment=slurm.environment)
+    known = len(slurm.jobs())
+    slow.send_signal(signal.SIGCONT)
+    assert (done.returncode, slow.wait(120)) == (0, 0)
+    assert len(slurm.jobs()) == known
 
 
 def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:

@@ -215,13 +215,3 @@ def test_jobs_of_one_process_leave_no_threads(tmp_path: Path) -> None:
         assert (done.returncode, done.stderr) == (0, "")
         counts.append(int(done.stdout.splitlines()[-1]))
     assert counts[0] == counts[1]
-
-
-@pytest.mark.parametrize("launcher", ["joblib"])
-@pytest.mark.slow
-def test_a_search_works_with_a_launcher(tmp_path: Path, launcher: str) -> None:
-    search = ("-m", "experiment=search", *JOB, "~callbacks.figures", "hydra.sweeper.n_trials=2", "hydra.sweeper.n_jobs=2")
-    for _ in range(2):
-        done = run_script("train.py", tmp_path, *search, f"hydra/launcher={launcher}")
-        assert (done.returncode, done.stderr) == (0, "")
-        assert len(completed(tmp_path / "outputs" / "sweeps" / "search")) == 2

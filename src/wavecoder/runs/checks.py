@@ -21,6 +21,7 @@ from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
+_RAY_ANSWERS_IN = 20  # seconds
 
 
 class CheckSettings(Callback):
@@ -136,14 +137,25 @@ def _check_launcher(config: DictConfig, settings: Settings) -> None:
 
 
 def _check_ray(address: str | None) -> None:
-    """Refuse an address at which nothing listens: Ray itself would try for ten minutes."""
+    """Refuse an address at which nothing listens, or something that is not Ray: Ray itself would try for many minutes."""
     host, _, port = (address or "").removeprefix("ray://").rpartition(":")
     if not port.isdigit():
         return  # a cluster that is made here, or found by Ray
+    setting = f"hydra.launcher.ray.init.address={address}"
     try:
-        socket.create_connection((host, int(port)), timeout=20).close()
+        socket.create_connection((host, int(port)), timeout=_RAY_ANSWERS_IN).close()
     except OSError as error:
-        raise SettingError(f"hydra.launcher.ray.init.address={address}: nothing answers there ({error})") from error
+        raise SettingError(f"{setting}: nothing answers there ({error})") from error
+    if os.environ.get("RAY_USE_TLS", "0").lower() in ("1", "true"):
+        return  # Ray's own certificates would be needed to ask more
+
+    import grpc  # type: ignore[import-untyped]  # which Ray's clusters speak, and the servers of its client
+
+    with grpc.insecure_channel(f"{host}:{port}", options=[("grpc.enable_http_proxy", 0)]) as channel:  # Ray uses no proxy either
+        try:
+            grpc.channel_ready_future(channel).result(timeout=_RAY_ANSWERS_IN)
+        except grpc.FutureTimeoutError:
+            raise SettingError(f"{setting}: no Ray cluster answers there (for {_RAY_ANSWERS_IN} s)") from None
 
 
 def _check_device(settings: Settings) -> None:

@@ -48,7 +48,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     Raises:
         SettingError: A job cannot be run as it is; nothing was written.
     """
-    folder, composer = Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
+    since, folder, composer = time.time(), Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     jobs = _plan(folder, composer, job_overrides(arguments, context.config_loader))
     finish_divisions(folder, _incomplete(folder, jobs), composer)
@@ -69,7 +69,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
     with _progress(folder, jobs, name_failed=on_slurm):
         if on_slurm:
-            _run_on_slurm(config, context, folder, new, missing)
+            _run_on_slurm(config, context, folder, new, missing, since)
         elif new:
             _run_here(config, context, folder, new, composer)
     if not config.detach:
@@ -136,13 +136,14 @@ def _is_settled(folder: Path, job: Job, since: float) -> bool:
     return all(has_ended(folder / each.name, each, since) for each in job.stacked or (job,))
 
 
-def _run_on_slurm(config: DictConfig, context: HydraContext, folder: Path, new: Sequence[Job], asked: Sequence[Job]) -> None:
+def _run_on_slurm(
+    config: DictConfig, context: HydraContext, folder: Path, new: Sequence[Job], asked: Sequence[Job], since: float
+) -> None:
     """Submit jobs in arrays as large as the cluster takes, and wait until none of those asked for is in its queue."""
-    with FileLock(folder / ".lock"):  # another command for the same sweep may just have submitted some
+    with FileLock(folder / ".lock"):  # another command for the same sweep may have submitted some, and they may have ended
         queued = queued_jobs(folder, asked)
-        _submit(
-            config, context, folder, [job for job in new if not {each.name for each in job.stacked or (job,)} & queued.keys()]
-        )
+        left = [job for job in new if not {each.name for each in job.stacked or (job,)} & queued.keys()]
+        _submit(config, context, folder, [job for job in left if not _is_settled(folder, job, since)])
     if config.detach:
         print(f"`wavecoder status {os.path.relpath(folder)}` shows what becomes of them, and the same command again the table")
         return
