@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from conftest import JOB, composed, made_up_record, run_command, start
+from filelock import FileLock
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
@@ -61,3 +62,17 @@ def test_jobs_that_have_not_begun_are_known_without_the_store(tmp_path: Path) ->
     shown = run_command(tmp_path, sys.executable, "-m", "wavecoder", "status", ".")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("2 jobs: 1 completed, 1 not begun\n")
+
+
+def test_members_of_an_ensemble_run_where_it_runs_and_their_names_are_shown_whole(tmp_path: Path) -> None:
+    members = tuple(Job(f"{'alike,' * 10}[seed]={seed}", (), f"f{seed}") for seed in range(2))
+    write_batch(tmp_path, composed(), "joblib", [(Job(".stacks/both", (), "f", members), Job("other", (), "f2"))])
+    (tmp_path / ".stacks" / "both").mkdir(parents=True)
+    (tmp_path / "multirun.yaml").touch()
+    place = {"pid": 12, "host": "n1"}
+    write_results(tmp_path / ".stacks" / "both", {"status": "unfinished", "config_fingerprint": "f", "place": place})
+    with FileLock(tmp_path / ".stacks" / "both" / ".lock"):
+        shown = run_command(tmp_path, sys.executable, "-m", "wavecoder", "status", ".", environment={"COLUMNS": "80"})
+    assert (shown.returncode, shown.stderr) == (0, "")
+    rows = [f"running  {member.name}  process 12 on n1" for member in members]
+    assert shown.stdout.splitlines() == ["3 jobs: 2 running, 1 not begun", *rows]

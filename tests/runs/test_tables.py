@@ -54,6 +54,16 @@ def test_a_sweep_has_a_row_for_each_job_and_its_gaps_are_named(tmp_path: Path) -
     assert rows[4]["val/mse mean"] == ""
 
 
+def test_choices_and_errors_in_brackets_are_shown_as_they_are() -> None:
+    jobs = [
+        made_up_record([0.1]) | {"job": "a", "overrides": {"data.families": "[sin]"}},
+        {"job": "b", "status": "failed", "error": "ValueError: [cos] is [/none]", "overrides": {"data.families": "[cos]"}},
+    ]
+    shown = text_of(tables.sweep_table(jobs))
+    assert "[sin]" in shown
+    assert "failed: ValueError: [cos] is [/none]" in shown
+
+
 def test_the_table_has_a_column_for_each_override_in_which_jobs_differ() -> None:
     chosen = [{"activation": "tanh", "debug": "quick", "optimizer.lr": "0.00123456789"}, {"activation": "relu", "debug": "quick"}]
     jobs = [made_up_record([0.1]) | {"job": str(number), "overrides": overrides} for number, overrides in enumerate(chosen)]

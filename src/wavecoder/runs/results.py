@@ -99,13 +99,13 @@ def read_record(folder: Path) -> dict[str, Any]:
     if record["status"] == "completed" and record.get("schema") != SCHEMA:
         version = record.get("schema", 1)
         error = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
-        return {"status": "outdated", "error": error, "config_fingerprint": record["config_fingerprint"]}
+        return {"status": "outdated", "error": error, "config_fingerprint": record.get("config_fingerprint")}
     return record
 
 
 def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
     """Whether a record is that of a completed run of the configuration with this fingerprint."""
-    return record["status"] == "completed" and record["config_fingerprint"] == wanted
+    return record["status"] == "completed" and record.get("config_fingerprint") == wanted
 
 
 def read_overrides(folder: Path) -> dict[str, str]:

@@ -9,9 +9,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-from rich.table import Table
-
 from wavecoder.runs import results, slurm
 from wavecoder.runs.plan import Job
 from wavecoder.runs.settings import SettingError
@@ -103,23 +100,20 @@ def show_status(folder: Path) -> None:
     counts = Counter(kind for kind, _ in now.values())
     order = ("completed", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
     line = ", ".join(f"{counts[kind]:,} {kind}" for kind in order if counts[kind])
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = 200
-    console.print(f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    print(f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
+    rows = []
     for kind in ("running", "queued", "failed", "lost"):
-        rows = [(name, about) for name, (state, about) in now.items() if state == kind]
-        for name, about in rows[:_SHOWN]:
-            table.add_row(kind, name, about)
-        if len(rows) > _SHOWN:
-            table.add_row(kind, f"… and {len(rows) - _SHOWN:,} more", "")
-    if table.row_count:
-        console.print(table)
+        found = [(kind, name, about) for name, (state, about) in now.items() if state == kind]
+        rows += found[:_SHOWN]
+        if len(found) > _SHOWN:
+            rows.append((kind, f"… and {len(found) - _SHOWN:,} more", ""))
+    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    for kind, name, about in rows:  # whole, however narrow the terminal is: the beginnings of names are alike
+        print(f"{kind:{widths[0]}}  {name:{widths[1]}}  {about}".rstrip())
     measured = [each for each in records if each.get("metrics", {}).get("val/mse", {}).get("mean") is not None]
     if measured:
         best = min(measured, key=results.rank)
-        console.print(f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
+        print(f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
 
 
 def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> dict[str, tuple[str, str]]:
@@ -129,6 +123,8 @@ def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> 
     queued: dict[str, slurm.QueuedTask] = {}
     lost: dict[str, str] = {}
     trouble = ""
+    works_in = {name: at for name, at in _folders_of_work(folder).items() if current.get(name, "completed") != "completed"}
+    locked = {at for at in {job.name for job in open_ones} | set(works_in.values()) if is_locked(folder / at / ".lock")}
     try:
         queued, lost = queued_jobs(folder, open_ones), lost_jobs(folder, open_ones)
     except SettingError as error:
@@ -136,12 +132,13 @@ def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> 
     now: dict[str, tuple[str, str]] = {}
     for job in jobs:
         status, task = current[job.name], queued.get(job.name)
+        at = job.name if job.name in locked else works_in.get(job.name, job.name)
         if status == "completed":
             now[job.name] = (status, "")
         elif task and task.state == "PENDING":
             now[job.name] = ("queued", f"Slurm's job {task.id} ({task.reason})")
-        elif is_locked(folder / job.name / ".lock"):
-            now[job.name] = ("running", _where(results.read_record(folder / job.name)))
+        elif at in locked:
+            now[job.name] = ("running", _where(results.read_record(folder / at)))
         elif task:
             now[job.name] = ("queued", f"Slurm's job {task.id} on {task.nodes} has not come to it")
         elif job.name in lost:
@@ -193,6 +190,12 @@ def _ends(folder: Path, batch: Batch) -> bool:
 def launched_jobs(folder: Path) -> dict[str, Job]:
     """All jobs that were ever launched for a sweep, by name, as they were last."""
     return {job.name: job for batch in read_batches(folder) for task in batch.tasks for job in _single_jobs(task)}
+
+
+def _folders_of_work(folder: Path) -> dict[str, str]:
+    """Where in the sweep's folder each job was launched last: in its own, or in that of the ensemble that it is a member of."""
+    tasks = [task for batch in read_batches(folder) for task in batch.tasks]
+    return {member.name: job.name for task in tasks for job in task for member in job.stacked or (job,)}
 
 
 def _single_jobs(task: Sequence[Job]) -> list[Job]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.markup import escape
 from rich.table import Table
 
 from wavecoder.references import REFERENCES
@@ -74,9 +75,9 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
         table.add_column(heading, justify="right", no_wrap=True)
     for job in (*good[:_SHOWN], *others[:_SHOWN]):
-        choices = [_short(job["overrides"].get(key, "")) for key in keys] or [job["job"]]
+        choices = [escape(_short(job["overrides"].get(key, ""))) for key in keys] or [escape(job["job"])]
         if job["status"] != "completed":
-            table.add_row(*choices, f"{job['status']}: {job['error']}" if "error" in job else job["status"])
+            table.add_row(*choices, escape(f"{job['status']}: {job['error']}") if "error" in job else job["status"])
             continue
         error, ratio = job["metrics"]["val/mse"], job["metrics"].get("val/mse/over_svd")
         numbers = [f"{job['timing']['fit_seconds']:.1f}", _number(error["mean"]), _number(error["std"], 2)]
