@@ -19,6 +19,7 @@ _MODULES = {
     "Ensemble": "ensemble",
     "Sinusoids": "signals",
     "SinusoidSource": "signals",
+    "FileSource": "file_source",
     "add_noise": "signals",
     "time_grid": "signals",
     "FAMILIES": "families",
@@ -32,6 +33,7 @@ _MODULES = {
     "principal_angles": "subspace",
     "generator": "rng",
     "results": "runs.frame",
+    "load": "runs.load",
 }
 
 __all__ = ["__version__", *_MODULES]

@@ -5,6 +5,7 @@ What Lightning takes for a batch is here a *chunk*: the batches of several optim
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -14,9 +15,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavecoder.engine.base import Block, Signals
+from wavecoder.file_source import FileSource
 from wavecoder.metrics import EvaluationBatch
+from wavecoder.references import Moments, moments_of
 from wavecoder.rng import generator
-from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, training_signals
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
@@ -128,6 +131,18 @@ class SignalDataModule(L.LightningDataModule):
         """The time grid of the signals."""
         return self.signals.times(self.device)
 
+    @cached_property
+    def moments(self) -> Moments:
+        """The moments of the training signals, as the network sees them, taken when they are first needed."""
+        return moments_of(self.training_signals())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What checkpoints keep of signals from a file, so that what was trained on them can be used without it."""
+        if not isinstance(self.signals, FileSource) or self.rank:  # the first process writes the checkpoints
+            return {}
+        moments = {"mean": self.moments.mean.cpu(), "second_moment": self.moments.second_moment.cpu()}
+        return self.signals.state() | {"batch_size": self.batch_size} | moments
+
     def train_dataloader(self) -> "TrainingChunks":
         return TrainingChunks(self)
 
@@ -143,13 +158,15 @@ class SignalDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> "EvaluationBatches":
         """The batches of the validation, and all training signals."""
-        training = (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
-        return EvaluationBatches(training, self.val_dataloader())
+        return EvaluationBatches(self.training_batches(), self.val_dataloader())
+
+    def training_batches(self) -> Iterator[EvaluationBatch]:
+        """All training signals, clean."""
+        return (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
         """The clean training set, a part at a time; if batches are fresh, as many signals of the same kind."""
-        for part in self.signals.training_set(self.device).split(8192):
-            yield part.evaluate(self.times)
+        return training_signals(self.signals, self.device)
 
     def noisy_test_signal(self, std: float) -> EvaluationBatch | None:
         """Noisy copies of the test signal, `sin(r t) + std · p` in the paper (4.4); None if the source has none."""

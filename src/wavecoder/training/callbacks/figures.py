@@ -1,5 +1,6 @@
-"""What a run draws at its end: the noisy test signals and their reconstructions, and a one-dimensional latent."""
+"""What a run draws at its end: test signals, or signals of a file, with their reconstructions, and the latent."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,19 +13,27 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from wavecoder import plots, signals
-from wavecoder.references import REFERENCES
+from wavecoder.file_source import FileSource
+from wavecoder.references import REFERENCES, Reference
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import write_arrays, write_figure
 from wavecoder.training.module import AutoencoderModule
 
+_EXAMPLES = 8  # signals of a file that are drawn
+_LATENTS = 2_000  # validation signals whose latents are kept and drawn
+
 
 class ReconstructionFigures(L.Callback):
     """Draws, for each noise level, the noisy test signals, and their reconstructions by the autoencoder and the references.
 
-    A latent of one dimension is drawn as well: where the signals of each family lie in it, and what the decoder makes of it. The
-    figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The data
-    behind them, of all seeds, go to `reconstructions.npz`.
+    A latent of one dimension is drawn as well: where the signals of each family lie in it, and what the decoder makes of it.
+
+    Of signals from a file, some of the validation are drawn with their reconstructions, from the best to the worst, and where the
+    validation signals lie in the latent, by their labels if there are any.
+
+    The figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The
+    data behind them, of all seeds, go to `reconstructions.npz`.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -33,28 +42,33 @@ class ReconstructionFigures(L.Callback):
         assert isinstance(pl_module, AutoencoderModule)
         datamodule = datamodule_of(trainer)
         tensors = {"times": datamodule.times, "shown": median_member(pl_module.meter.compute()["val/mse"])}
-        tensors |= _test_signals(datamodule, pl_module, trainer) | _latent(datamodule, pl_module)
+        callback = find_references(trainer)
+        references = callback.references if callback else {}
+        tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
+        source = datamodule.signals
+        if isinstance(source, FileSource):
+            tensors |= file_reconstructions(datamodule, source, pl_module, references)
         arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
         shown = arrays["shown"] = int(tensors["shown"])
         prior = datamodule.signals.prior(datamodule.device)
         if prior is not None:
             arrays["families"] = np.array(prior.families)
+        if isinstance(source, FileSource) and (labels := source.validation_labels()) is not None:
+            arrays["labels"] = labels[:_LATENTS]
         write_arrays(Path(trainer.default_root_dir), arrays)
 
         for std in datamodule.noise.eval_std:
             if f"noisy_{std}" in arrays:
-                panels = {
-                    "noisy copies": arrays[f"noisy_{std}"],
-                    f"{pl_module.label} autoencoder": arrays[f"autoencoder_{std}"][shown],
-                }
-                names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
-                panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
-                title = f"Reconstructions of a sine with noise {std}"
-                self._keep(trainer, f"sine_noise_{std}", plots.reconstructions(arrays["times"], arrays["sine"], panels, title))
-        if "latent" in arrays:
+                self._keep(trainer, f"sine_noise_{std}", reconstruction_figure(arrays, std, pl_module.label))
+        title = f"The latent of the {pl_module.label} autoencoder"
+        if isinstance(source, FileSource):
+            self._keep(trainer, "reconstructions", examples_figure(arrays, pl_module.label))
+            if np.isfinite(arrays["latent"][shown]).all():  # it has not diverged
+                points = plots.latent_points(arrays["latent"][shown], arrays.get("labels"), f"{title}: validation signals")
+                self._keep(trainer, "latent", points)
+        elif "latent" in arrays:
             curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
             decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
-            title = f"The latent of the {pl_module.label} autoencoder"
             self._keep(trainer, "latent", plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title))
 
     def _keep(self, trainer: L.Trainer, name: str, figure: Figure) -> None:
@@ -70,18 +84,76 @@ def median_member(errors: Tensor) -> Tensor:
     return errors.nan_to_num(nan=torch.inf).argsort()[(len(errors) - 1) // 2]
 
 
-def _test_signals(datamodule: SignalDataModule, module: AutoencoderModule, trainer: L.Trainer) -> dict[str, Tensor]:
+def noisy_reconstructions(
+    datamodule: SignalDataModule, module: AutoencoderModule, references: Mapping[str, Reference]
+) -> dict[str, Tensor]:
     """The noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`."""
     tensors: dict[str, Tensor] = {}
-    callback = find_references(trainer)
     for std in datamodule.noise.eval_std:
         batch = datamodule.noisy_test_signal(std)
         if batch is None:
             continue
         tensors |= {"sine": batch.targets[0], f"noisy_{std}": batch.inputs, f"autoencoder_{std}": module(batch.inputs)}
-        for name, reference in callback.references.items() if callback else ():
+        for name, reference in references.items():
             tensors[f"{name}_{std}"] = reference.reconstruct(batch.inputs, std)
     return tensors
+
+
+def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> Figure:
+    """The noisy test signals of one level, and what the autoencoder and the references make of them.
+
+    Args:
+        arrays: `times`, what `noisy_reconstructions` gives, and the member `shown`.
+        std: The level of the noise.
+        label: What the network is called.
+    """
+    panels = {
+        "noisy copies": arrays[f"noisy_{std}"],
+        f"{label} autoencoder": arrays[f"autoencoder_{std}"][arrays["shown"]],
+    }
+    names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
+    panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
+    return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
+
+
+def file_reconstructions(
+    datamodule: SignalDataModule, source: FileSource, module: AutoencoderModule, references: Mapping[str, Reference]
+) -> dict[str, Tensor]:
+    """Some validation signals of a file, their reconstructions, and the latent of many.
+
+    Returns:
+        `signals`, `[signal, time]`, and in the same units `autoencoder_signals`, `[member, signal, time]`, and `svd_signals` and
+        so on, `[signal, time]`; `scale`, `[signal]`, the scale of each; `latent`, `[member, signal, latent]`, of the first
+        validation signals.
+    """
+    many = source.validation_set(datamodule.device).take(torch.arange(min(_LATENTS, source.val_size)))
+    inputs = many.evaluate(datamodule.times)
+    shown = median_member(module.meter.compute()["val/mse"])
+    errors = (module(inputs)[shown] - inputs).square().mean(-1)
+    # evenly from the best to the worst
+    picked = errors.argsort()[torch.linspace(0, len(inputs) - 1, min(_EXAMPLES, len(inputs))).round().long()]
+    signals_shown = many.take(picked).unscaled()
+    scaled = source.scaling.apply(signals_shown)
+    tensors = {"signals": signals_shown, "scale": scaled.scale.squeeze(-1), "latent": module.ensemble.encode(inputs)}
+    tensors["autoencoder_signals"] = scaled.undo(module(scaled.values))
+    for name, reference in references.items():
+        if not reference.denoises:
+            tensors[f"{name}_signals"] = scaled.undo(reference.reconstruct(scaled.values, 0.0))
+    return tensors
+
+
+def examples_figure(arrays: Mapping[str, Any], label: str) -> Figure:
+    """Some signals of a file, and what the autoencoder and the SVD make of them.
+
+    Args:
+        arrays: `times`, what `file_reconstructions` gives, and the member `shown`.
+        label: What the network is called.
+    """
+    series = {"autoencoder": arrays["autoencoder_signals"][arrays["shown"]]}
+    if "svd_signals" in arrays:
+        series["SVD"] = arrays["svd_signals"]
+    title = f"Validation signals, from the best to the worst for the {label} autoencoder"
+    return plots.examples(arrays["times"], arrays["signals"], series, arrays["scale"], title)
 
 
 def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str, Tensor]:
