@@ -241,23 +241,27 @@ def errors_by_frequency(
         sigma: That of the means.
         title: Title of the figure.
     """
-    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9, sharey=True)
-    weights = np.exp(-np.square(r / sigma) / 2)
-    weights /= weights.sum()
+    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9)
+    every = np.concatenate([values.ravel() for of_models in errors.values() for values in of_models.values()])
+    lowest, highest = np.nanpercentile(every, 1) / 2, np.nanmax(every) * 2  # some single signals are no problem for the SVD
     for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
         axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
         for (label, values), (color, style) in zip(of_models.items(), _SERIES, strict=False):
             axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
             axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-        axis.set_title(_family(family) + ("" if family in trained else ", not in training"), fontsize=10)
-        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]))
-    for number, of_models in enumerate(errors.values()):
-        for values, (color, _), marker in zip(of_models.values(), _SERIES, "osDv^<>", strict=False):
-            means = values @ weights
-            axes[-1].plot([number] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
+        axis.set_title(_family(family) + ("" if family in trained else " (not in training)"), fontsize=10)
+        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
+    weights = np.exp(-np.square(r / sigma) / 2)
+    for place, of_models in enumerate(errors.values()):
+        for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), _SERIES, "osDv^<>", strict=False)):
+            means = values @ weights / weights.sum()
+            axes[-1].plot([place + 0.2 * number - 0.2] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
     names = [_family(family) + ("" if family in trained else "*") for family in errors]
-    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", fontsize=8)
-    axes[-1].set_title(f"means over r with σ = {sigma:g}", fontsize=10)
+    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
+    axes[-1].set_yscale("log")
+    axes[-1].set_title(
+        f"mean over r with σ = {sigma:g}" + (", * not in training" if set(errors) - set(trained) else ""), fontsize=10
+    )
     for axis in axes[::3]:
         axis.set_ylabel("mean squared error per value")
     span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")

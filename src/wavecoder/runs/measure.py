@@ -21,7 +21,7 @@ from wavecoder.training.callbacks.references import measure, ratios
 from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 
-_FREQUENCIES = 241  # at which errors are drawn
+_FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
 _REACH = 3.0  # of these, in standard deviations of r
 
 ByFamily = Mapping[str, Mapping[str, Float[ndarray, "member r"]]]
