@@ -174,7 +174,7 @@ class Trained:
 
     @cached_property
     def references(self) -> Mapping[str, "FittedReference"]:
-        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener, and Bayes if there is a prior."""
+        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
         prior = None if self._data_state or self.source is None else self.source.prior(self.device)
         fitted = fitted_references(self.latent_dim, prior, self.moments)
         return {name: FittedReference(each, self) for name, each in fitted.items()}
