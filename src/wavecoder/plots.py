@@ -217,3 +217,63 @@ def dependence(
     axis.set(xlabel=label, ylabel="mean squared error per value", yscale="log", title=title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
     return figure
+
+
+def denoised_recording(
+    spans: Float[ndarray, " span"],
+    before: Float[ndarray, "2 span"],
+    after: Float[ndarray, "2 span"],
+    times: Float[ndarray, " time"],
+    excerpt: Float[ndarray, "2 time"],
+    unit: str,
+    title: str,
+) -> Figure:
+    """A long recording before and after denoising: all of it, as the range of values in each span of time, and a part enlarged.
+
+    Args:
+        spans: The time at which each span begins.
+        before: The smallest and the largest value in each span of the input.
+        after: The same of the output.
+        times: Times of the samples in the part.
+        excerpt: Input and output there.
+        unit: Label of the time axes, with the unit.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    whole, part = figure.subplots(2, 1)
+    for axis, heading in ((whole, "all of it"), (part, "the marked part")):
+        axis.grid(alpha=0.25)
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.set(xlabel=unit, ylabel="value", title=heading)
+    whole.fill_between(spans, *before, color=SKY, step="post", linewidth=0.5, label="input")
+    whole.fill_between(spans, *after, color=VERMILION, step="post", linewidth=0.5, label="denoised")
+    whole.axvspan(times[0], times[-1], color=BLACK, alpha=0.15, linewidth=0)
+    part.plot(times, excerpt[0], color=SKY, linewidth=0.8)
+    part.plot(times, excerpt[1], color=VERMILION, linewidth=1.6)
+    for axis, ends in ((whole, spans), (part, times)):
+        axis.set_xlim(ends[0], ends[-1] if len(ends) > 1 else None)
+    figure.suptitle(title)
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def denoised_rows(signals: Mapping[str, Float[ndarray, "2 time"]], title: str) -> Figure:
+    """Some signals before and after denoising, a panel for each.
+
+    Args:
+        signals: Input and output, by the heading of the panel.
+        title: Title of the figure.
+    """
+    figure, axes = _grid(len(signals), 2, 4.5, 2.3, sharex=True)
+    for number, (axis, (heading, (before, after))) in enumerate(zip(axes, signals.items(), strict=True)):
+        axis.plot(before, color=SKY, linewidth=0.9, label="input")
+        axis.plot(after, color=VERMILION, linewidth=1.6, label="denoised")
+        axis.set_title(heading, fontsize=10)
+        if number >= len(signals) - 2:
+            axis.set_xlabel("sample")
+            axis.xaxis.set_tick_params(labelbottom=True)
+        if number % 2 == 0:
+            axis.set_ylabel("value")
+    figure.suptitle(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure

@@ -216,7 +216,9 @@ class Excess(NamedTuple):
     uncertainty: float
 
 
-def excess_error(windows: Float[Tensor, "window time"], reconstruct: Reconstruct, noise: float, generator: Generator) -> Excess:
+def excess_error(
+    windows: Float[Tensor, "window time"], reconstruct: Reconstruct, noise: Float[Tensor, "window 1"], generator: Generator
+) -> Excess:
     """The reconstruction error of signals that may be noisy, without what their noise adds to it.
 
     What noise adds is measured (a parametric bootstrap, Efron 1979): it is the error of signals that the network itself has made,
@@ -225,12 +227,12 @@ def excess_error(windows: Float[Tensor, "window time"], reconstruct: Reconstruct
     Args:
         windows: The signals.
         reconstruct: The network.
-        noise: Standard deviation of the noise in them.
+        noise: Standard deviation of the noise in each of them.
         generator: Source of the noise that is added.
     """
     made = reconstruct(windows)
     errors = (made - windows).double().square().mean(-1)
-    if noise:
+    if noise.any():
         drawn = torch.randn(made.shape, generator=generator, device=made.device, dtype=made.dtype)
         noisy = made + noise * drawn
         errors = errors - (reconstruct(noisy) - noisy).double().square().mean(-1)
