@@ -89,10 +89,7 @@ class _Array(Stored):
         return np.frombuffer(content, self.header.dtype).reshape(self.shape, order=order)  # type: ignore[call-overload]
 
     def _read(self, file: BinaryFile, count: int) -> bytes:
-        try:
-            content = file.read(count)
-        except (zipfile.BadZipFile, zlib.error, EOFError) as error:
-            raise FileError(self.path, f"is damaged ({error})") from error
+        content: bytes = file.read(count)
         if len(content) < count:
             raise FileError(self.path, "is truncated: it holds fewer values than its header says")
         return content
@@ -164,8 +161,11 @@ class Npz(_Array):
 
     @contextmanager
     def _open(self, name: str) -> Iterator[BinaryFile]:
-        with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as file:
-            yield file
+        try:
+            with zipfile.ZipFile(self.path) as archive, archive.open(f"{name}.npy") as file:
+                yield file
+        except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:  # encrypted, too
+            raise FileError(self.path, f"is damaged ({error})") from error
 
     @contextmanager
     def _values(self) -> Iterator[BinaryFile]:

@@ -81,6 +81,7 @@ class Text(Stored):
 
         count = len(self._columns) + (self._label_column is not None)
         arguments: dict[str, Any] = {"header": None, "names": range(count), "index_col": False, "encoding": "utf-8-sig"}
+        arguments["skip_blank_lines"] = len(self._columns) > 1  # in a recording they are gaps
         arguments |= {"sep": self._separator, "skiprows": int(self._has_names), "skipinitialspace": True}
         row = 0
         try:
@@ -105,7 +106,7 @@ class Text(Stored):
             if values.dtype.kind in "iuf":
                 missing = values.isna().to_numpy() if values.dtype.kind == "f" else np.zeros(len(values), dtype=bool)
             else:
-                missing = pd.to_numeric(values, errors="coerce").isna().to_numpy()
+                missing = pd.to_numeric(values.astype(str), errors="coerce").isna().to_numpy()
             if missing.any():
                 row = int(missing.argmax())
                 cell = values.iloc[row]
