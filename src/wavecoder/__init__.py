@@ -33,6 +33,7 @@ _MODULES = {
     "generator": "rng",
     "results": "runs.frame",
     "train": "runs.api",
+    "load": "runs.load",
 }
 
 __all__ = ["__version__", *_MODULES]

@@ -4,7 +4,7 @@ After P. J. O. Câmara, "Autoencoders" (2024), sections 4.1, 4.2 and 4.4. The pa
 `[signal, time]`. Times are in the paper's unit, which has no name, frequencies in radians per unit of time.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 import torch
@@ -15,6 +15,7 @@ from wavecoder.families import FAMILIES
 from wavecoder.rng import generator
 
 Device = torch.device | str
+_PART = 8_192  # training signals evaluated at once
 
 
 @runtime_checkable
@@ -188,6 +189,13 @@ class SignalSource(Protocol):
     def prior(self, device: Device) -> Prior | None:
         """The distribution that the signals are drawn from; None if it is not known."""
         ...
+
+
+def training_signals(source: SignalSource, device: Device) -> Iterator[Float[Tensor, "_ time"]]:
+    """The clean training set of a source, as rows, a part at a time."""
+    times = source.times(device)
+    for part in source.training_set(device).split(_PART):
+        yield part.evaluate(times)
 
 
 class SinusoidSource:

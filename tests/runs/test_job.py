@@ -8,7 +8,7 @@ import pytest
 from conftest import JOB, Run, kill, record_of, start, wait_for
 from filelock import SoftFileLock
 
-from wavecoder.runs import job, run
+from wavecoder.runs import job, threads
 from wavecoder.runs.results import SCHEMA, write_results
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 
@@ -119,4 +119,4 @@ def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, mo
 )
 def test_threads_follow_what_slurm_gives(monkeypatch: pytest.MonkeyPatch, given: str, cores: int) -> None:
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
-    assert run._cores() == cores
+    assert threads._cores() == cores

@@ -6,12 +6,15 @@ times faster, and gives the reason wherever it does not apply.
 
 from typing import NamedTuple
 
+import torch
+
 from wavecoder.engine.base import Chunk, Engine, Problem
 from wavecoder.engine.bindings import library
 from wavecoder.engine.compiled import CompiledEngine, unsupported_reason
 from wavecoder.engine.pytorch import PyTorchEngine
+from wavecoder.ensemble import flatten_parameters
 
-__all__ = ["Choice", "Chunk", "Engine", "Problem", "choose"]
+__all__ = ["Choice", "Chunk", "Engine", "Problem", "choose", "measuring_engine"]
 
 
 class Choice(NamedTuple):
@@ -58,3 +61,12 @@ def choose(problem: Problem, wanted: str = "auto") -> Choice:
     if wanted == "compiled":
         raise ValueError(reason)
     return Choice(PyTorchEngine, "PyTorch", reason)
+
+
+def measuring_engine(problem: Problem, wanted: str = "auto") -> Engine:
+    """An engine that reconstructs with networks as they are; it is not for training.
+
+    The arguments and what is raised are those of `choose`.
+    """
+    flat = flatten_parameters(problem.ensemble)
+    return choose(problem, wanted).engine(problem, flat, torch.optim.SGD([flat], lr=0.0))

@@ -25,6 +25,7 @@ from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit
@@ -57,7 +58,7 @@ def prepare(config: DictConfig) -> Run:
     """
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
-    torch.set_num_threads(_torch_threads(settings))
+    torch.set_num_threads(torch_threads(settings))
     trainer = _make_trainer(config, folder)
     if settings.data.batch_size % trainer.world_size:
         processes = f"a multiple of the {trainer.world_size} processes that share each batch"
@@ -115,7 +116,7 @@ def _problem(settings: Settings, ensemble: Ensemble, loss: Any, trainer: L.Train
         accumulate=settings.accumulate,
         clip_value=clip if by_value else None,
         clip_norm=None if by_value else clip,
-        threads=_engine_threads(settings),
+        threads=engine_threads(settings),
         torch_compile=settings.engine.torch_compile,
     )
 
@@ -229,22 +230,6 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
 
 
-def _wanted_threads(settings: Settings) -> int | None:
-    """The number of threads that the user has set; None if there is none."""
-    given = os.environ.get("OMP_NUM_THREADS", "")
-    return settings.threads or (int(given) if given.isdigit() and int(given) else None)
-
-
-def _torch_threads(settings: Settings) -> int:
-    """One thread for PyTorch's operators, unless told otherwise: several would wait for one another at every operator."""
-    return _wanted_threads(settings) or 1
-
-
-def _engine_threads(settings: Settings) -> int:
-    """As many threads for the compiled engine as there is independent work for: they meet once a chunk."""
-    return min(settings.num_seeds, _wanted_threads(settings) or _cores())
-
-
 def _silence_libraries() -> None:
     """Silence, by name, what libraries print in every normal run."""
     # which accelerators exist and are used (our own first line says it), and tips about other products
@@ -256,10 +241,3 @@ def _silence_libraries() -> None:
     warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used")
     # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
-
-
-def _cores() -> int:
-    """The cores that this process may use; Slurm may have given it fewer than the system would let it have."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    given = os.environ.get("SLURM_CPUS_PER_TASK", "")
-    return min(cores, int(given)) if given.isdigit() else cores

@@ -16,7 +16,7 @@ from torch import Tensor
 from wavecoder.engine.base import Block, Signals
 from wavecoder.metrics import EvaluationBatch
 from wavecoder.rng import generator
-from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, training_signals
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
@@ -148,8 +148,7 @@ class SignalDataModule(L.LightningDataModule):
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
         """The clean training set, a part at a time; if batches are fresh, as many signals of the same kind."""
-        for part in self.signals.training_set(self.device).split(8192):
-            yield part.evaluate(self.times)
+        return training_signals(self.signals, self.device)
 
     def noisy_test_signal(self, std: float) -> EvaluationBatch | None:
         """Noisy copies of the test signal, `sin(r t) + std · p` in the paper (4.4); None if the source has none."""

@@ -1,0 +1,233 @@
+"""A trained run for a notebook or another program: `wavecoder.load("outputs/runs/…")`. Imports torch, but not Lightning."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from wavecoder.engine import Engine, Problem, measuring_engine
+from wavecoder.ensemble import Ensemble
+from wavecoder.references import REFERENCES, Moments, Reference, moments_of, population_moments
+from wavecoder.rng import seeded_draws
+from wavecoder.runs import build
+from wavecoder.runs.rows import Array, apply_to_rows
+from wavecoder.runs.saved import SavedRun, read_run
+from wavecoder.runs.settings import SettingError
+from wavecoder.runs.threads import engine_threads
+from wavecoder.signals import SinusoidSource, training_signals
+
+Seed = int | Literal["best", "all", "mean"]
+_TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}  # of parameters, by Lightning's name of the precision
+
+
+def load(folder: str | Path, seed: Seed = "best", device: str = "cpu") -> "Trained":
+    """Load a trained run from its folder.
+
+    Nothing else is read, so the folder can be moved or copied. A network of your own must be importable.
+
+    Args:
+        folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken.
+        seed: Which of the run's networks: the `best`, with the least `val/mse`; the one of a seed; `all` of them; or the `mean`
+            of the reconstructions of all.
+        device: Where it computes, for example `cpu` or `cuda`.
+
+    Raises:
+        SettingError: In one line: there is no complete run, it is damaged, it has no checkpoint, its network's class cannot be
+            imported, it has no such seed, or there is no such device.
+
+    Example:
+        >>> model = wavecoder.load("outputs/runs/2026-01-31/12-00-00_gelu_latent5_seed0_1f2e3d")     # doctest: +SKIP
+        >>> model.reconstruct(x)              # x: [..., time], NumPy or torch                       # doctest: +SKIP
+        >>> model.references["svd"].reconstruct(x)                                                   # doctest: +SKIP
+    """
+    return Trained(read_run(Path(folder)), seed, _device(device))
+
+
+class Trained:
+    """A trained run: its network, or its networks, and what they were trained and measured on. `load` makes it.
+
+    Signals are `[..., time]`, of any shape before the last axis, as NumPy arrays or tensors. What comes back is of the same kind,
+    on the same device, of the same floating-point type (32 bits for whole numbers), and without a gradient. With `seed="all"` it
+    has a first axis of members. Signals are taken in blocks, so that beside the result little memory is needed. NaN in a signal
+    makes all NaN that is made of that signal, and of no other.
+
+    With `seed="all"`, reconstructions of up to 64 signals are those of the run itself, to the bit, on the same kind of machine:
+    they are made by the engine that trained it. Where this CPU lacks the compiled engine's instructions the other engine does
+    it, and they agree up to rounding. So does one network that is taken out of several.
+
+    Attributes:
+        folder: The run's folder.
+        settings: Its settings.
+        results: Its results, the content of `results.json`.
+        label: What the network is called in tables and figures.
+        seeds: The seeds of the run.
+        seed: Which of them this is: one of them, `all` or `mean`.
+        weights: Which checkpoint the weights are from: `last`, those at the end of the training, which the results are about; or
+            `best`, those with the least mean `val/mse` over seeds, where the run has kept no others (callbacks=lean).
+        signal_length: Number of values in a signal.
+        latent_dim: Size of the latent.
+        dt: Time between two values.
+        source: The signals that it was trained on.
+        device: Where it computes.
+        ensemble: The network, or the networks, as a module.
+        engine: The engine that reconstructs: the one that trained the run, where it applies.
+    """
+
+    def __init__(self, saved: SavedRun, seed: Seed, device: torch.device) -> None:
+        self.folder = saved.folder
+        self.settings = saved.settings
+        self.results = saved.record
+        self.label = saved.network.label
+        self.seeds = saved.seeds
+        self.seed = _chosen(seed, saved)
+        self.weights = saved.weights
+        self.device = device
+        self.latent_dim = saved.settings.latent.dim
+        self.signal_length = saved.settings.data.signal_length
+        self.dt = saved.settings.data.dt
+        self.source: SinusoidSource = build.make_source(saved.settings)
+        self.ensemble = _restored(saved, self.seeds if isinstance(self.seed, str) else [self.seed], device)
+        precision, threads = str(saved.settings.trainer.get("precision", "32-true")), engine_threads(saved.settings)
+        # neither the loss nor the optimiser matters: what was trained by the compiled engine had a loss that it knows
+        problem = Problem(self.ensemble, nn.MSELoss(), device, saved.settings.seed, precision=precision, threads=threads)
+        compiled = saved.record["engine"]["name"].startswith("compiled")
+        self.engine: Engine = measuring_engine(problem, "auto" if compiled else "pytorch")
+
+    def reconstruct(self, x: Array) -> Array:
+        """What the autoencoder makes of signals, `[..., time]`, each for itself.
+
+        Raises:
+            ValueError: They are no real numbers, or not of the network's signal length.
+        """
+
+        def of_rows(rows: Tensor) -> Tensor:
+            made = self.engine.reconstruct(rows)
+            return made.mean(0, keepdim=True) if self.seed == "mean" else made
+
+        return self._apply(of_rows, x, "signal", (self.signal_length, self.signal_length))
+
+    def encode(self, x: Array) -> Array:
+        """The latents, `[..., latent]`, of signals, `[..., time]`.
+
+        Raises:
+            ValueError: They are no real numbers, or not of the network's signal length; or `seed="mean"`.
+        """
+        self._refuse_mean()
+        return self._apply(self.ensemble.encode, x, "signal", (self.signal_length, self.latent_dim))
+
+    def decode(self, z: Array) -> Array:
+        """The signals, `[..., time]`, of latents, `[..., latent]`; with `seed="all"` these have a first axis of members too.
+
+        Raises:
+            ValueError: They are no real numbers, or not of the latent's size; or `seed="mean"`.
+        """
+        self._refuse_mean()
+        return self._apply(self.ensemble.decode, z, "latent", (self.latent_dim, self.signal_length), paired=self.seed == "all")
+
+    def _apply(
+        self, function: Callable[[Tensor], Tensor], values: Array, what: str, sizes: tuple[int, int], paired: bool = False
+    ) -> Array:
+        def of_block(rows: Tensor, number: int) -> Tensor:
+            later = (number,) if number else ()
+            with seeded_draws(self.device, self.settings.seed, "evaluation", 0, *later):  # as a run does, for networks that draw
+                return function(rows)
+
+        members = len(self.seeds) if self.seed == "all" else None
+        return apply_to_rows(of_block, values, what, sizes, members, paired, self.device)
+
+    def _refuse_mean(self) -> None:
+        if self.seed == "mean":
+            raise ValueError("seed=mean has no latent: it is the mean of reconstructions; must be best, a seed or all")
+
+    @cached_property
+    def moments(self) -> Moments:
+        """What the references were fitted to: moments of the training signals, or of their distribution (basis=population)."""
+        prior = self.source.prior(self.device)
+        if self.settings.basis == "population":
+            return population_moments(prior)
+        return moments_of(training_signals(self.source, self.device))
+
+    @cached_property
+    def references(self) -> Mapping[str, "FittedReference"]:
+        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener filter, Bayes denoiser."""
+        prior = self.source.prior(self.device)
+        created = {name: kind.create(self.latent_dim, prior) for name, kind in REFERENCES.items()}
+        return {name: FittedReference(each.fit(self.moments), self) for name, each in created.items() if each is not None}
+
+
+class FittedReference:
+    """A reference fitted to the training signals of a run, for arrays as well as tensors.
+
+    Attributes:
+        label: Its name in tables and figures.
+        fitted: The reference itself.
+    """
+
+    def __init__(self, fitted: Reference, model: Trained) -> None:
+        self.label = fitted.label
+        self.fitted = fitted
+        self._model = model
+
+    def reconstruct(self, x: Array, noise: float = 0.0) -> Array:
+        """Reconstruct signals, `[..., time]`, to which white noise of standard deviation `noise` was added; 0 for clean ones.
+
+        Raises:
+            ValueError: They are no real numbers, or not of the run's signal length, or the noise is no number of 0 or more.
+        """
+        if not 0 <= noise < math.inf:
+            raise ValueError(f"noise={noise}: must be a number, 0 or more")
+        length = self._model.signal_length
+        return apply_to_rows(
+            lambda rows, _: self.fitted.reconstruct(rows, noise)[None], x, "signal", (length, length), device=self._model.device
+        )
+
+
+def _device(name: str) -> torch.device:
+    """The device of that name.
+
+    Raises:
+        SettingError: It is not there.
+    """
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise SettingError(f"device={name}: there is no such device here; cpu is everywhere") from error
+    return device
+
+
+def _chosen(seed: Seed, saved: SavedRun) -> int | Literal["all", "mean"]:
+    """The seed that is asked for.
+
+    Raises:
+        SettingError: The run has no such seed.
+    """
+    if seed == "best":
+        errors = saved.record["metrics"]["val/mse"]["per_seed"]
+        return min(saved.seeds, key=lambda each: math.inf if (error := errors[each - saved.seeds[0]]) is None else error)
+    if seed in ("all", "mean"):
+        return seed
+    if isinstance(seed, bool) or seed not in saved.seeds:
+        has = f"{saved.seeds[0]} to {saved.seeds[-1]}" if len(saved.seeds) > 1 else str(saved.seeds[0])
+        raise SettingError(f"seed={seed}: must be best, all, mean, or one of the run's, {has}")
+    return int(seed)
+
+
+def _restored(saved: SavedRun, seeds: Sequence[int], device: torch.device) -> Ensemble:
+    """The networks of some or all seeds of a run, with the weights of its checkpoint.
+
+    Raises:
+        SettingError: They do not fit.
+    """
+    weights = {name.removeprefix("ensemble."): values for name, values in saved.checkpoint["state_dict"].items()}
+    if len(seeds) < len(saved.seeds):
+        weights = {name: values[seeds[0] - saved.seeds[0]] for name, values in weights.items()}
+    with build.as_setting_error(f"{saved.folder}: the network cannot be restored"):
+        ensemble = Ensemble(saved.network.make, seeds)
+        dtype = _TYPES.get(str(saved.settings.trainer.get("precision")))
+        ensemble.to(device, dtype).load_state_dict(weights)
+        return ensemble.eval()

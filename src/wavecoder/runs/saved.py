@@ -1,0 +1,154 @@
+"""A run as it is on disk, read from its folder alone. Nothing in the folder is run as code, but for the network's own class."""
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+import torch
+from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf.errors import OmegaConfBaseException
+from torch import nn
+from yaml import YAMLError
+
+from wavecoder.runs import resolvers, results
+from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
+from wavecoder.runs.settings import SettingError, Settings, from_config
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A complete run on disk.
+
+    Attributes:
+        folder: Its folder.
+        record: The content of its `results.json`.
+        settings: Its settings.
+        network: Its kind of network.
+        checkpoint: The checkpoint that it is loaded from.
+        weights: Which that is: `last`, at the end of the training; or `best`, with the least `val/mse`, where there is no other.
+    """
+
+    folder: Path
+    record: dict[str, Any]
+    settings: Settings
+    network: NetworkChoice
+    checkpoint: Mapping[str, Any]
+    weights: str
+
+    @property
+    def seeds(self) -> list[int]:
+        """The seeds of the run, in the order of its members."""
+        return list(range(self.settings.seed, self.settings.seed + self.settings.num_seeds))
+
+
+def read_run(folder: Path) -> SavedRun:
+    """Read a complete run from its folder, or the best one of a sweep's folder.
+
+    Raises:
+        SettingError: There is none, it is damaged, or its network's class cannot be imported.
+    """
+    folder = _run_folder(folder)
+    record = results.read_record(folder)
+    config = _read_config(folder)
+    checkpoint, weights = _read_checkpoint(folder)
+    with as_setting_error(str(folder)):
+        try:
+            settings = from_config(config)
+        except OmegaConfBaseException as error:
+            raise SettingError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
+        for group in ("model", "activation"):
+            _check_makes_modules(group, str(config[group].get("_target_")))
+        network = choose_network(config, settings)
+    return SavedRun(folder, record, settings, network, checkpoint, weights)
+
+
+def _run_folder(folder: Path) -> Path:
+    """The folder itself if it is a complete run's, the best job's if it is a sweep's.
+
+    Raises:
+        SettingError: It is neither.
+    """
+    if not folder.is_dir():
+        raise SettingError(
+            f"{folder}: {'not a folder' if folder.exists() else 'no such folder'}; must be that of a run or a sweep"
+        )
+    if (folder / results.RESULTS).exists():
+        record = _read_record(folder)
+        if record["status"] != "completed":
+            said = f" ({record['error']})" if "error" in record else ""
+            raise SettingError(f"{folder}: the run is {record['status']}{said}; must be completed")
+        return folder
+    jobs = {file.parent: results.read_record(file.parent) for file in sorted(folder.glob(f"*/{results.RESULTS}"))}
+    if not jobs:
+        raise SettingError(f"{folder}: not the folder of a run or a sweep; it has no {results.RESULTS}")
+    complete = {path: record for path, record in jobs.items() if record["status"] == "completed"}
+    if not complete:
+        raise SettingError(f"{folder}: no job of the sweep is completed")
+    return min(complete, key=lambda path: results.rank(complete[path]))
+
+
+def _read_record(folder: Path) -> dict[str, Any]:
+    """The record of a run, which must be readable: nobody is about to write it again."""
+    log, level = results.log, results.log.level
+    log.setLevel(logging.ERROR)  # it is said below
+    try:
+        record = results.read_record(folder)
+    finally:
+        log.setLevel(level)
+    return record
+
+
+def _read_config(folder: Path) -> DictConfig:
+    """The composed configuration of a run, with its `hydra` node.
+
+    Raises:
+        SettingError: It is missing or damaged.
+    """
+    resolvers.register()
+    parts: list[Any] = [OmegaConf.structured(Settings)]
+    for name in ("config", "hydra"):
+        file = folder / ".hydra" / f"{name}.yaml"
+        try:
+            parts.append(OmegaConf.load(file))
+        except FileNotFoundError as error:
+            raise SettingError(f"{file}: is missing, so the run cannot be loaded") from error
+        except (YAMLError, UnicodeDecodeError) as error:
+            raise SettingError(f"{file}: is damaged, so the run cannot be loaded") from error
+    with as_setting_error(str(folder)), open_dict(parts[0]):
+        config = OmegaConf.merge(*parts)
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
+    """The last checkpoint of a run or, where it kept none, the best.
+
+    Raises:
+        SettingError: There is none, or it is damaged.
+    """
+    files = [folder / file for file in (results.LAST_CHECKPOINT, results.BEST_CHECKPOINT) if (folder / file).exists()]
+    if not files:
+        raise SettingError(f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}")
+    try:
+        checkpoint = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
+        checkpoint["state_dict"]
+    except Exception as error:  # of many kinds
+        raise SettingError(f"{files[0]}: is damaged, or no checkpoint of a run ({type(error).__name__})") from error
+    return checkpoint, files[0].stem
+
+
+def _check_makes_modules(group: str, target: str) -> None:
+    """Refuse what a configuration from elsewhere may name instead of a network or an activation, before it is called.
+
+    Raises:
+        SettingError: It cannot be imported, or is neither a class of modules nor a function that is annotated to return one.
+    """
+    with as_setting_error(f"{group}._target_={target}"):
+        found = resolve_name(target)
+        kind = found if isinstance(found, type) else get_type_hints(found).get("return")
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        needed = "a class of torch.nn.Module, or a function that is annotated to return one"
+        raise SettingError(f"{group}._target_={target}: must be {needed}")
