@@ -32,6 +32,7 @@ _MODULES = {
     "principal_angles": "subspace",
     "generator": "rng",
     "results": "runs.frame",
+    "train": "runs.api",
     "load": "runs.load",
 }
 

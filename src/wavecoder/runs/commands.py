@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from wavecoder.runs.cli import exit_with_error
 from wavecoder.runs.settings import SettingError
@@ -38,12 +38,47 @@ def cancel() -> None:
     _call(cancel_sweep, arguments.sweep)
 
 
-COMMANDS = {command.__name__: command for command in (report, status, cancel)}
+def export() -> None:
+    """Write a trained network as ONNX or as a program of torch.export, for other programs."""
+    parser = _parser(export)
+    parser.add_argument("run", type=Path, help="folder of the run, or of a sweep, of which the best job is taken")
+    parser.add_argument("output", type=Path, help="file to write: .onnx or .pt2")
+    _add_seed(parser)
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    arguments = parser.parse_args()
+
+    from wavecoder.runs.export import export as write
+
+    print(_call(write, arguments.run, arguments.output, arguments.seed, arguments.force))
+
+
+COMMANDS = {command.__name__: command for command in (report, status, cancel, export)}
 """All commands but `train`, by name, in the order in which help shows them."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser that says in one line what is wrong."""
+
+    def error(self, message: str) -> NoReturn:
+        exit_with_error(SettingError(message))
+
+
 def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(description=(command.__doc__ or "").splitlines()[0])
+    return _Parser(description=(command.__doc__ or "").splitlines()[0])
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", type=_seed, default="best", help="which network: best (by validation, the default), mean (of all), or a seed"
+    )
+
+
+def _seed(text: str) -> int | str:
+    if text in ("best", "mean"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be best, mean or a seed")
 
 
 def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
