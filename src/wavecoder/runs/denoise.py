@@ -17,6 +17,7 @@ from wavecoder.runs.before_after import RecordingBeforeAfter, RowsBeforeAfter
 from wavecoder.runs.build import as_setting_error
 from wavecoder.runs.denoiser import BLOCK, Denoiser, Findings, Level, default_level, in_windows
 from wavecoder.runs.load import Seed, Trained, load
+from wavecoder.runs.threads import torch_threads
 from wavecoder.signals import SinusoidSource
 from wavecoder.training.files import write_atomically
 from wavecoder.windows import RESOLUTION, Reconstruct, overlap_add
@@ -62,6 +63,7 @@ def denoise(
     signals = open_signals(input, key)
     with create(output, signals, force) as writer:
         model = load(run, seed, device)
+        torch.set_num_threads(torch_threads(model.settings))
         work = _Work(model, signals, input, windows)
         with as_setting_error("denoise"):
             denoiser = Denoiser(model, noise, level or default_level(model, isinstance(signals, Recording)))
@@ -100,7 +102,9 @@ class _Work:
             samples, self.size = signals.length, signals.length
             at = f" at {signals.rate:,.0f} Hz ({samples / signals.rate:,.1f} s)" if signals.rate else ""
             self.description = f"a recording of {samples:,} samples{at}"
-            self._kept: RecordingBeforeAfter | RowsBeforeAfter = RecordingBeforeAfter(samples, min(samples, _PART * self._length), signals.rate)
+            self._kept: RecordingBeforeAfter | RowsBeforeAfter = RecordingBeforeAfter(
+                samples, min(samples, _PART * self._length), signals.rate
+            )
         else:
             (count, samples), self.size = signals.values.shape, signals.values.size
             self.description = f"{count:,} signals of {samples:,} samples"
@@ -169,7 +173,7 @@ def _report(model: Trained, findings: Findings, given: bool) -> Iterator[str]:
     else:
         factor = f"times {findings.factor:.3g} for the network, which matches the training signals' power, and back"
         yield f"level: {'kept' if findings.factor == 1 else factor}"
-    distance = f"error of the reconstruction, noise left out, {findings.distance:.2g} × the run's own (val/mse {findings.val_mse:.3g})"
+    distance = f"{findings.distance:.2g} × the error of the run's own signals (val/mse {findings.val_mse:.3g}), noise left out"
     yield f"distance from the training signals: {distance}"
 
 

@@ -67,8 +67,8 @@ class Denoiser:
             their noise, the mean power of the training signals. Runs that scale signals by themselves keep the level.
 
     Raises:
-        ValueError: The run is loaded with `seed="all"`, or a seed diverged; the noise is no number of 0 or more; or the level should
-            be matched and the run scales signals by itself.
+        ValueError: The run is loaded with `seed="all"`, or a seed diverged; the noise is no number of 0 or more; or the level
+            should be matched and the run scales signals by itself.
     """
 
     def __init__(self, model: "Trained", noise: float | None, level: Level) -> None:
@@ -152,7 +152,7 @@ def denoise(model: "Trained", y: Array, noise: float | None = None) -> Array:
 def in_windows(
     rows: Float[Tensor, "signal _"], signal_length: int, function: Reconstruct, always: bool = False
 ) -> Iterator[Float[Tensor, "signal _"]]:
-    """Send signals through a function of windows: as they are if they are as long as one, else (or always) in overlapping ones."""
+    """Send signals through a function of windows: as they are if they are as long, else (or always) in overlapping ones."""
     if rows.shape[-1] == signal_length and not always:
         yield function(rows)
     else:
