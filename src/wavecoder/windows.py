@@ -168,8 +168,9 @@ class SignalStatistics:
         while True:
             variance = self._most_likely(found, used, level)
             expected = self._signal_scale(variance, level) * self._powers + variance
-            # a mean of n squares has a standard deviation of √(2/n); windows that overlap by half count for half
-            typical = found <= (1 + 6 * math.sqrt(4 / self.count)) * expected
+            # a mean of n squares has a standard deviation of √(2/n); windows that overlap by half count for half. And no signal
+            # is exactly of this kind.
+            typical = found <= max(2.0, 1 + 6 * math.sqrt(4 / self.count)) * expected
             signal = self._signal_scale(variance, level) * self._powers > variance
             remaining = used & (typical | signal)
             if remaining.equal(used) or remaining.sum() < len(used) / 4:

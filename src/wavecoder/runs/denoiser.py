@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Level = Literal["keep", "match"]
 LEVELS: tuple[Level, ...] = ("keep", "match")
 
-BLOCK = 65_536  # samples of a long signal that are taken at once
+BLOCK = 16_384  # samples of a long signal that are taken at once
 FOREIGN = 3.0  # times the run's own error, from which on signals count as foreign
 
 
