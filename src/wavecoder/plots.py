@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy import ndarray
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -219,61 +220,51 @@ def dependence(
     return figure
 
 
-def denoised_recording(
-    spans: Float[ndarray, " span"],
-    before: Float[ndarray, "2 span"],
-    after: Float[ndarray, "2 span"],
-    times: Float[ndarray, " time"],
-    excerpt: Float[ndarray, "2 time"],
-    unit: str,
+def errors_by_frequency(
+    r: Float[ndarray, " r"],
+    errors: Mapping[str, Mapping[str, Float[ndarray, "member r"]]],
+    trained: Sequence[str],
+    trained_sigma: float,
+    sigma: float,
     title: str,
 ) -> Figure:
-    """A long recording before and after denoising: all of it, as the range of values in each span of time, and a part enlarged.
+    """How errors depend on a signal's frequency and family, on and off the distribution of the training.
+
+    A panel for each family, with the median over members and their range; and one with the means over frequencies, which count
+    as often as they are drawn.
 
     Args:
-        spans: The time at which each span begins.
-        before: The smallest and the largest value in each span of the input.
-        after: The same of the output.
-        times: Times of the samples in the part.
-        excerpt: Input and output there.
-        unit: Label of the time axes, with the unit.
+        r: Frequencies.
+        errors: By family and model, the error of every member at every frequency.
+        trained: The families of the training.
+        trained_sigma: Standard deviation of r in the training, in radians per unit of time.
+        sigma: That of the means.
         title: Title of the figure.
     """
-    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
-    whole, part = figure.subplots(2, 1)
-    for axis, heading in ((whole, "all of it"), (part, "the marked part")):
-        axis.grid(alpha=0.25)
-        axis.spines[["top", "right"]].set_visible(False)
-        axis.set(xlabel=unit, ylabel="value", title=heading)
-    whole.fill_between(spans, *before, color=SKY, step="post", linewidth=0.5, label="input")
-    whole.fill_between(spans, *after, color=VERMILION, step="post", linewidth=0.5, label="denoised")
-    whole.axvspan(times[0], times[-1], color=BLACK, alpha=0.15, linewidth=0)
-    part.plot(times, excerpt[0], color=SKY, linewidth=0.8)
-    part.plot(times, excerpt[1], color=VERMILION, linewidth=1.6)
-    for axis, ends in ((whole, spans), (part, times)):
-        axis.set_xlim(ends[0], ends[-1] if len(ends) > 1 else None)
+    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9)
+    every = np.concatenate([values.ravel() for of_models in errors.values() for values in of_models.values()])
+    lowest, highest = np.nanpercentile(every, 1) / 2, np.nanmax(every) * 2  # some single signals are no problem for the SVD
+    for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
+        axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
+        for (label, values), (color, style) in zip(of_models.items(), _SERIES, strict=False):
+            axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
+            axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+        axis.set_title(_family(family) + ("" if family in trained else " (not in training)"), fontsize=10)
+        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
+    weights = np.exp(-np.square(r / sigma) / 2)
+    for place, of_models in enumerate(errors.values()):
+        for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), _SERIES, "osDv^<>", strict=False)):
+            means = values @ weights / weights.sum()
+            axes[-1].plot([place + 0.2 * number - 0.2] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
+    names = [_family(family) + ("" if family in trained else "*") for family in errors]
+    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
+    axes[-1].set_yscale("log")
+    axes[-1].set_title(
+        f"mean over r with σ = {sigma:g}" + (", * not in training" if set(errors) - set(trained) else ""), fontsize=10
+    )
+    for axis in axes[::3]:
+        axis.set_ylabel("mean squared error per value")
+    span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")
+    figure.legend(handles=[*axes[0].get_legend_handles_labels()[0], span], loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(title)
-    figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
-    return figure
-
-
-def denoised_rows(signals: Mapping[str, Float[ndarray, "2 time"]], title: str) -> Figure:
-    """Some signals before and after denoising, a panel for each.
-
-    Args:
-        signals: Input and output, by the heading of the panel.
-        title: Title of the figure.
-    """
-    figure, axes = _grid(len(signals), 2, 4.5, 2.3, sharex=True)
-    for number, (axis, (heading, (before, after))) in enumerate(zip(axes, signals.items(), strict=True)):
-        axis.plot(before, color=SKY, linewidth=0.9, label="input")
-        axis.plot(after, color=VERMILION, linewidth=1.6, label="denoised")
-        axis.set_title(heading, fontsize=10)
-        if number >= len(signals) - 2:
-            axis.set_xlabel("sample")
-            axis.xaxis.set_tick_params(labelbottom=True)
-        if number % 2 == 0:
-            axis.set_ylabel("value")
-    figure.suptitle(title)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -118,6 +118,11 @@ class Npy(_Array):
             file.seek(self.header.offset)
             yield file
 
+    @property
+    def has_consecutive_rows(self) -> bool:
+        """Whether the values of each row lie one after another."""
+        return self.is_recording or not self.header.fortran
+
     def read(self) -> ndarray:
         """Everything in it, memory-mapped."""
         order: Literal["F", "C"] = "F" if self.header.fortran else "C"

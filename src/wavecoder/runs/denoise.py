@@ -12,8 +12,8 @@ from rich.console import Console
 from rich.progress import Progress
 from torch import Tensor
 
+from wavecoder.before_after import RecordingBeforeAfter, RowsBeforeAfter
 from wavecoder.files import FileError, Recording, Rows, create, open_signals
-from wavecoder.runs.before_after import RecordingBeforeAfter, RowsBeforeAfter
 from wavecoder.runs.build import as_setting_error
 from wavecoder.runs.denoiser import BLOCK, Denoiser, Findings, Level, default_level, in_windows
 from wavecoder.runs.load import Seed, Trained, load

@@ -1,11 +1,14 @@
-"""What a picture of signals before and after denoising keeps of them while they pass by, in little memory."""
+"""Pictures of signals before and after denoising, and what they keep of them while these pass by, in little memory."""
+
+from collections.abc import Mapping
 
 import numpy as np
 from jaxtyping import Float
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy import ndarray
 
-from wavecoder import plots
+from wavecoder.plots import BLACK, SKY, VERMILION
 
 _SPANS = 1_500  # of time in the picture of a recording
 _EXAMPLES = 4  # rows in the picture of rows
@@ -30,7 +33,7 @@ class RowsBeforeAfter:
 
     def figure(self, title: str) -> Figure:
         pairs = zip(self._numbers, self._before.rows, self._after.rows, strict=True)
-        return plots.denoised_rows({f"row {number}": np.stack([before, after]) for number, before, after in pairs}, title)
+        return denoised_rows({f"row {number}": np.stack([before, after]) for number, before, after in pairs}, title)
 
 
 class _Picked:
@@ -82,7 +85,7 @@ class RecordingBeforeAfter:
         times = np.arange(self._part.start, self._part.stop) * step
         excerpt = np.stack([self._before.part, self._after.part])
         unit = "time, seconds" if self._rate else "sample"
-        return plots.denoised_recording(spans, self._before.ranges, self._after.ranges, times, excerpt, unit, title)
+        return denoised_recording(spans, self._before.ranges, self._after.ranges, times, excerpt, unit, title)
 
 
 class _Trace:
@@ -110,3 +113,72 @@ class _Trace:
         if first < last:
             self.part[first - self._part.start : last - self._part.start] = block[first - self._seen : last - self._seen]
         self._seen += len(block)
+
+
+def denoised_recording(
+    spans: Float[ndarray, " span"],
+    before: Float[ndarray, "2 span"],
+    after: Float[ndarray, "2 span"],
+    times: Float[ndarray, " time"],
+    excerpt: Float[ndarray, "2 time"],
+    unit: str,
+    title: str,
+) -> Figure:
+    """A long recording before and after denoising: all of it, as the range of values in each span of time, and a part enlarged.
+
+    Args:
+        spans: The time at which each span begins.
+        before: The smallest and the largest value in each span of the input.
+        after: The same of the output.
+        times: Times of the samples in the part.
+        excerpt: Input and output there.
+        unit: Label of the time axes, with the unit.
+        title: Title of the figure.
+    """
+    figure = Figure(figsize=(9.0, 5.4), layout="constrained")
+    whole, part = figure.subplots(2, 1)
+    for axis, heading in ((whole, "all of it"), (part, "the marked part")):
+        _tidy(axis)
+        axis.set(xlabel=unit, ylabel="value", title=heading)
+    whole.fill_between(spans, *before, color=SKY, step="post", linewidth=0.5, label="input")
+    whole.fill_between(spans, *after, color=VERMILION, step="post", linewidth=0.5, label="denoised")
+    whole.axvspan(times[0], times[-1], color=BLACK, alpha=0.15, linewidth=0)
+    part.plot(times, excerpt[0], color=SKY, linewidth=0.8)
+    part.plot(times, excerpt[1], color=VERMILION, linewidth=1.6)
+    for axis, ends in ((whole, spans), (part, times)):
+        axis.set_xlim(ends[0], ends[-1] if len(ends) > 1 else None)
+    figure.suptitle(title)
+    figure.legend(*whole.get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def denoised_rows(signals: Mapping[str, Float[ndarray, "2 time"]], title: str) -> Figure:
+    """Some signals before and after denoising, a panel for each.
+
+    Args:
+        signals: Input and output, by the heading of the panel.
+        title: Title of the figure.
+    """
+    columns, rows = min(2, len(signals)), -(-len(signals) // 2)
+    figure = Figure(figsize=(4.5 * columns, 2.3 * rows + 0.9), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
+    for axis in axes:
+        _tidy(axis)
+    for axis in list(axes)[len(signals) :]:
+        axis.set_visible(False)
+    for number, (axis, (heading, (before, after))) in enumerate(zip(axes, signals.items(), strict=False)):
+        axis.plot(before, color=SKY, linewidth=0.9, label="input")
+        axis.plot(after, color=VERMILION, linewidth=1.6, label="denoised")
+        axis.set_title(heading, fontsize=10)
+        if number >= len(signals) - 2:
+            axis.set_xlabel("sample")
+            axis.xaxis.set_tick_params(labelbottom=True)
+        if number % 2 == 0:
+            axis.set_ylabel("value")
+    figure.suptitle(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+
+
+def _tidy(axis: Axes) -> None:
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
