@@ -14,6 +14,7 @@ from wavecoder.ensemble import Ensemble
 from wavecoder.references import Moments, Reference, fitted_references, moments_of, population_moments
 from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
+from wavecoder.runs.denoiser import denoise
 from wavecoder.runs.rows import Array, apply_to_rows
 from wavecoder.runs.saved import DATA_STATE, SavedRun, read_run
 from wavecoder.runs.settings import SettingError
@@ -114,6 +115,23 @@ class Trained:
             return scaled.undo(made.mean(0, keepdim=True) if self.seed == "mean" else made)
 
         return self._apply(of_rows, x, "signal", (self.signal_length, self.signal_length))
+
+    def denoise(self, y: Array, noise: float | None = None) -> Array:
+        """Clean signals, `[..., time]`, of the network's signal length or longer.
+
+        Signals of the network's length are reconstructed, as they are. Longer ones go through it in windows that overlap by half.
+        A one-dimensional array that is longer is a recording, of any level: it is multiplied by one factor that gives it, without
+        its noise, the mean power of the training signals, and divided by it afterwards (unless the run scales signals by itself).
+
+        Args:
+            y: The signals.
+            noise: The standard deviation of their noise; None if it is not known, and then it is estimated. The network does not
+                need it; the level of recordings depends on it.
+
+        Raises:
+            ValueError: They are no finite real numbers, or too short; or `seed="all"`; or the noise is no number of 0 or more.
+        """
+        return denoise(self, y, noise)
 
     def encode(self, x: Array) -> Array:
         """The latents, `[..., latent]`, of signals, `[..., time]`.
