@@ -24,6 +24,7 @@ def sent(kept: RecordingBeforeAfter | RowsBeforeAfter, values: ndarray, block: i
             kept.take_output(values[start : start + 2 * block] / 2)
 
 
+@pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize(("length", "block"), [(10_007, 64), (10_007, 20_000), (900, 7), (30, 30), (1, 1)])
 def test_the_range_of_each_span_and_the_loudest_part_are_kept(length: int, block: int) -> None:
     values = np.random.default_rng(0).normal(size=length)

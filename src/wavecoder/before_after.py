@@ -62,7 +62,7 @@ class RecordingBeforeAfter:
         self.begin_pass()
 
     def begin_pass(self) -> None:
-        if self._before is not None:
+        if self._before is not None and np.isfinite(self._before.ranges).all():  # a pass is over
             size = self._part.stop - self._part.start
             loudest = int(np.abs(self._before.ranges - np.median(self._before.ranges)).max(0).argmax())
             middle = (2 * loudest + 1) * self._length // (2 * self._before.ranges.shape[1])
