@@ -13,6 +13,7 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import Patch
 from numpy import ndarray
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
@@ -216,4 +217,50 @@ def dependence(
     axis.set_xticks(places, choices)
     axis.set(xlabel=label, ylabel="mean squared error per value", yscale="log", title=title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def errors_by_frequency(
+    r: Float[ndarray, " r"],
+    errors: Mapping[str, Mapping[str, Float[ndarray, "member r"]]],
+    trained: Sequence[str],
+    trained_sigma: float,
+    sigma: float,
+    title: str,
+) -> Figure:
+    """How errors depend on a signal's frequency and family, on and off the distribution of the training.
+
+    A panel for each family, with the median over members and their range; and one with the means over frequencies, which count
+    as often as they are drawn.
+
+    Args:
+        r: Frequencies.
+        errors: By family and model, the error of every member at every frequency.
+        trained: The families of the training.
+        trained_sigma: Standard deviation of r in the training, in radians per unit of time.
+        sigma: That of the means.
+        title: Title of the figure.
+    """
+    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9, sharey=True)
+    weights = np.exp(-np.square(r / sigma) / 2)
+    weights /= weights.sum()
+    for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
+        axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
+        for (label, values), (color, style) in zip(of_models.items(), _SERIES, strict=False):
+            axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
+            axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+        axis.set_title(_family(family) + ("" if family in trained else ", not in training"), fontsize=10)
+        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]))
+    for number, of_models in enumerate(errors.values()):
+        for values, (color, _), marker in zip(of_models.values(), _SERIES, "osDv^<>", strict=False):
+            means = values @ weights
+            axes[-1].plot([number] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
+    names = [_family(family) + ("" if family in trained else "*") for family in errors]
+    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", fontsize=8)
+    axes[-1].set_title(f"means over r with σ = {sigma:g}", fontsize=10)
+    for axis in axes[::3]:
+        axis.set_ylabel("mean squared error per value")
+    span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")
+    figure.legend(handles=[*axes[0].get_legend_handles_labels()[0], span], loc="outside lower center", ncols=4, frameon=False)
+    figure.suptitle(title)
     return figure

@@ -3,7 +3,7 @@
 import argparse
 from collections.abc import Callable
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from wavecoder.runs.cli import exit_with_error
 from wavecoder.runs.settings import SettingError
@@ -38,6 +38,28 @@ def cancel() -> None:
     _call(cancel_sweep, arguments.sweep)
 
 
+def evaluate() -> None:
+    """Measure trained runs again: on new signals, at other noise levels, on other distributions."""
+    parser = _parser(evaluate)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or of a sweep for its best job")
+    numbers, names = _list_of(float, "numbers"), _list_of(str, "names")
+    parser.add_argument("--noise", type=numbers, metavar="STD,…", help="noise levels in place of the runs' own, as 0.05,0.3,2")
+    parser.add_argument("--families", type=names, metavar="NAME,…", help="families of signals in place of the training's")
+    parser.add_argument("--sigma", type=float, help="standard deviation of the frequency in place of the training's")
+    parser.add_argument(
+        "--data-seed", type=int, metavar="N", help="which signals are drawn; the run's own data.seed repeats its results"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="new folder for figures and evaluation.json")
+    parser.add_argument("--device", default="cpu", help="where to compute, as cpu or cuda")
+    given = parser.parse_args()
+
+    from wavecoder.runs.evaluate import evaluate as measure_again
+    from wavecoder.runs.measure import Wanted
+
+    wanted = Wanted(given.noise, given.families, given.sigma, given.data_seed)
+    _call(measure_again, given.runs, wanted, given.output, given.device)
+
+
 def export() -> None:
     """Write a trained network as ONNX or as a program of torch.export, for other programs."""
     parser = _parser(export)
@@ -52,15 +74,15 @@ def export() -> None:
     print(_call(write, arguments.run, arguments.output, arguments.seed, arguments.force))
 
 
-COMMANDS = {command.__name__: command for command in (report, status, cancel, export)}
+COMMANDS = {command.__name__: command for command in (report, status, cancel, evaluate, export)}
 """All commands but `train`, by name, in the order in which help shows them."""
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says in one line what is wrong."""
+    """A parser whose errors are one line."""
 
     def error(self, message: str) -> NoReturn:
-        exit_with_error(SettingError(message))
+        exit_with_error(SettingError(f"{message}; {self.prog} --help says what is allowed"))
 
 
 def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
@@ -79,6 +101,18 @@ def _seed(text: str) -> int | str:
     if text.isdecimal():
         return int(text)
     raise argparse.ArgumentTypeError(f"{text}: must be best, mean or a seed")
+
+
+def _list_of(kind: Callable[[str], Any], what: str) -> Callable[[str], list[Any]]:
+    """What reads a list of values with commas between them."""
+
+    def read(text: str) -> list[Any]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text}: must be {what} with commas between them") from None
+
+    return read
 
 
 def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:

@@ -18,6 +18,7 @@ from wavecoder.runs.rows import Array, apply_to_rows
 from wavecoder.runs.saved import SavedRun, read_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import engine_threads
+from wavecoder.scaling import Scaling
 from wavecoder.signals import SinusoidSource, training_signals
 
 Seed = int | Literal["best", "all", "mean"]
@@ -71,6 +72,7 @@ class Trained:
         signal_length: Number of values in a signal.
         latent_dim: Size of the latent.
         dt: Time between two values.
+        scaling: What was done to signals before the training; it is done here too, and undone.
         source: The signals that it was trained on.
         device: Where it computes.
         ensemble: The network, or the networks, as a module.
@@ -89,6 +91,7 @@ class Trained:
         self.latent_dim = saved.settings.latent.dim
         self.signal_length = saved.settings.data.signal_length
         self.dt = saved.settings.data.dt
+        self.scaling = Scaling()
         self.source: SinusoidSource = build.make_source(saved.settings)
         self.ensemble = _restored(saved, self.seeds if isinstance(self.seed, str) else [self.seed], device)
         precision, threads = str(saved.settings.trainer.get("precision", "32-true")), engine_threads(saved.settings)
@@ -105,8 +108,9 @@ class Trained:
         """
 
         def of_rows(rows: Tensor) -> Tensor:
-            made = self.engine.reconstruct(rows)
-            return made.mean(0, keepdim=True) if self.seed == "mean" else made
+            scaled = self.scaling.apply(rows)
+            made = self.engine.reconstruct(scaled.values)
+            return scaled.undo(made.mean(0, keepdim=True) if self.seed == "mean" else made)
 
         return self._apply(of_rows, x, "signal", (self.signal_length, self.signal_length))
 
@@ -117,16 +121,23 @@ class Trained:
             ValueError: They are no real numbers, or not of the network's signal length; or `seed="mean"`.
         """
         self._refuse_mean()
-        return self._apply(self.ensemble.encode, x, "signal", (self.signal_length, self.latent_dim))
+        return self._apply(
+            lambda rows: self.ensemble.encode(self.scaling.apply(rows).values), x, "signal", (self.signal_length, self.latent_dim)
+        )
 
     def decode(self, z: Array) -> Array:
         """The signals, `[..., time]`, of latents, `[..., latent]`; with `seed="all"` these have a first axis of members too.
+
+        Where each signal was scaled by itself (data.scaling=signal), the latent does not know how, and these are scaled signals.
 
         Raises:
             ValueError: They are no real numbers, or not of the latent's size; or `seed="mean"`.
         """
         self._refuse_mean()
-        return self._apply(self.ensemble.decode, z, "latent", (self.latent_dim, self.signal_length), paired=self.seed == "all")
+        return self._apply(
+            lambda rows: self.ensemble.decode(rows) * self.scaling.scale + self.scaling.offset,
+            *(z, "latent", (self.latent_dim, self.signal_length), self.seed == "all"),
+        )
 
     def _apply(
         self, function: Callable[[Tensor], Tensor], values: Array, what: str, sizes: tuple[int, int], paired: bool = False
@@ -180,10 +191,18 @@ class FittedReference:
         """
         if not 0 <= noise < math.inf:
             raise ValueError(f"noise={noise}: must be a number, 0 or more")
-        length = self._model.signal_length
-        return apply_to_rows(
-            lambda rows, _: self.fitted.reconstruct(rows, noise)[None], x, "signal", (length, length), device=self._model.device
-        )
+        scaling, length = self._model.scaling, self._model.signal_length
+
+        def of_rows(rows: Tensor, _: int) -> Tensor:
+            scaled = scaling.apply(rows)
+            if scaling.kind != "signal" or noise == 0 or not self.fitted.denoises:
+                made = self.fitted.reconstruct(scaled.values, noise / scaling.scale)
+            else:  # each has another noise after scaling
+                pairs = zip(scaled.values.split(1), scaled.scale.flatten().tolist(), strict=True)
+                made = torch.cat([self.fitted.reconstruct(row, noise / scale) for row, scale in pairs])
+            return scaled.undo(made)[None]
+
+        return apply_to_rows(of_rows, x, "signal", (length, length), device=self._model.device)
 
 
 def _device(name: str) -> torch.device:

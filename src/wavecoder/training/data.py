@@ -143,8 +143,11 @@ class SignalDataModule(L.LightningDataModule):
 
     def test_dataloader(self) -> "EvaluationBatches":
         """The batches of the validation, and all training signals."""
-        training = (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
-        return EvaluationBatches(training, self.val_dataloader())
+        return EvaluationBatches(self.training_batches(), self.val_dataloader())
+
+    def training_batches(self) -> Iterator[EvaluationBatch]:
+        """All training signals, clean."""
+        return (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
         """The clean training set, a part at a time; if batches are fresh, as many signals of the same kind."""

@@ -1,5 +1,6 @@
 """What a run draws at its end: the noisy test signals and their reconstructions, and a one-dimensional latent."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from wavecoder import plots, signals
-from wavecoder.references import REFERENCES
+from wavecoder.references import REFERENCES, Reference
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import write_arrays, write_figure
@@ -33,7 +34,10 @@ class ReconstructionFigures(L.Callback):
         assert isinstance(pl_module, AutoencoderModule)
         datamodule = datamodule_of(trainer)
         tensors = {"times": datamodule.times, "shown": median_member(pl_module.meter.compute()["val/mse"])}
-        tensors |= _test_signals(datamodule, pl_module, trainer) | _latent(datamodule, pl_module)
+        callback = find_references(trainer)
+        tensors |= noisy_reconstructions(datamodule, pl_module, callback.references if callback else {}) | _latent(
+            datamodule, pl_module
+        )
         arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
         shown = arrays["shown"] = int(tensors["shown"])
         prior = datamodule.signals.prior(datamodule.device)
@@ -43,14 +47,7 @@ class ReconstructionFigures(L.Callback):
 
         for std in datamodule.noise.eval_std:
             if f"noisy_{std}" in arrays:
-                panels = {
-                    "noisy copies": arrays[f"noisy_{std}"],
-                    f"{pl_module.label} autoencoder": arrays[f"autoencoder_{std}"][shown],
-                }
-                names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
-                panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
-                title = f"Reconstructions of a sine with noise {std}"
-                self._keep(trainer, f"sine_noise_{std}", plots.reconstructions(arrays["times"], arrays["sine"], panels, title))
+                self._keep(trainer, f"sine_noise_{std}", reconstruction_figure(arrays, std, pl_module.label))
         if "latent" in arrays:
             curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
             decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
@@ -70,18 +67,36 @@ def median_member(errors: Tensor) -> Tensor:
     return errors.nan_to_num(nan=torch.inf).argsort()[(len(errors) - 1) // 2]
 
 
-def _test_signals(datamodule: SignalDataModule, module: AutoencoderModule, trainer: L.Trainer) -> dict[str, Tensor]:
+def noisy_reconstructions(
+    datamodule: SignalDataModule, module: AutoencoderModule, references: Mapping[str, Reference]
+) -> dict[str, Tensor]:
     """The noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`."""
     tensors: dict[str, Tensor] = {}
-    callback = find_references(trainer)
     for std in datamodule.noise.eval_std:
         batch = datamodule.noisy_test_signal(std)
         if batch is None:
             continue
         tensors |= {"sine": batch.targets[0], f"noisy_{std}": batch.inputs, f"autoencoder_{std}": module(batch.inputs)}
-        for name, reference in callback.references.items() if callback else ():
+        for name, reference in references.items():
             tensors[f"{name}_{std}"] = reference.reconstruct(batch.inputs, std)
     return tensors
+
+
+def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> Figure:
+    """The noisy test signals of one level, and what the autoencoder and the references make of them.
+
+    Args:
+        arrays: `times`, what `noisy_reconstructions` gives, and the member `shown`.
+        std: The level of the noise.
+        label: What the network is called.
+    """
+    panels = {
+        "noisy copies": arrays[f"noisy_{std}"],
+        f"{label} autoencoder": arrays[f"autoencoder_{std}"][arrays["shown"]],
+    }
+    names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
+    panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
+    return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
 
 
 def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str, Tensor]:

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import lightning as L
@@ -11,7 +12,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
-from wavecoder.metrics import ErrorMeter
+from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.references import REFERENCES, Moments, Reference, moments_of, population_moments
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
@@ -65,16 +66,7 @@ class ReferenceErrors(L.Callback):
             self.moments = moments_of(datamodule.training_signals())
         created = {name: kind.create(self.rank, prior) for name, kind in REFERENCES.items()}
         self.references = {name: each.fit(self.moments) for name, each in created.items() if each is not None}
-        meters = {name: ErrorMeter() for name in self.references}
-        for batch in datamodule.test_dataloader():
-            for name, reference in self.references.items():
-                if batch.noise or not reference.denoises:
-                    meters[name].update(batch, reference.reconstruct(batch.inputs, batch.noise).unsqueeze(0))
-        self.errors = {
-            name: {metric: errors.item() for metric, errors in meter.compute().items()}
-            for name, meter in meters.items()
-            if meter.compute()  # denoisers measure nothing where no signal is noisy
-        }
+        self.errors = measure(self.references, datamodule.test_dataloader())
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer, pl_module, is_last=False)
@@ -94,13 +86,8 @@ class ReferenceErrors(L.Callback):
                     writer.add_scalar(metric, self.errors[name][metric], trainer.global_step)
 
     def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " member"]]:
-        """The latest errors of each member over those of references with `show_ratio`, as `METRIC/over_svd` and so on."""
-        return {
-            f"{metric}/over_{name}": errors / torch.tensor(self.errors[name][metric], dtype=errors.dtype, device=errors.device)
-            for metric, errors in module.meter.compute().items()
-            for name in self.errors
-            if REFERENCES[name].show_ratio and metric in self.errors[name]
-        }
+        """The latest errors of each member over those of the references, see `ratios`."""
+        return ratios(module.meter.compute(), self.errors)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._close()
@@ -112,6 +99,34 @@ class ReferenceErrors(L.Callback):
         for writer in self._writers.values():
             writer.close()
         self._writers.clear()
+
+
+def measure(references: Mapping[str, Reference], batches: Iterable[EvaluationBatch]) -> dict[str, dict[str, float]]:
+    """The errors of references, by name and metric; of denoisers, where signals are noisy."""
+    meters = {name: ErrorMeter() for name in references}
+    for batch in batches:
+        for name, reference in references.items():
+            if batch.noise or not reference.denoises:
+                meters[name].update(batch, reference.reconstruct(batch.inputs, batch.noise).unsqueeze(0))
+    errors = {name: {metric: values.item() for metric, values in meter.compute().items()} for name, meter in meters.items()}
+    return {name: of_metrics for name, of_metrics in errors.items() if of_metrics}  # denoisers may have nothing to measure
+
+
+def ratios(
+    errors: Mapping[str, Float[Tensor, " member"]], references: Mapping[str, Mapping[str, float]]
+) -> dict[str, Float[Tensor, " member"]]:
+    """The errors of each member over those of references with `show_ratio`, as `METRIC/over_svd` and so on.
+
+    Args:
+        errors: The errors of each member, by metric.
+        references: The errors of the references, by name and metric.
+    """
+    return {
+        f"{metric}/over_{name}": values / torch.tensor(references[name][metric], dtype=values.dtype, device=values.device)
+        for metric, values in errors.items()
+        for name in references
+        if REFERENCES[name].show_ratio and metric in references[name]
+    }
 
 
 def find_references(trainer: L.Trainer) -> ReferenceErrors | None:
