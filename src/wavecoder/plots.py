@@ -18,6 +18,8 @@ from numpy import ndarray
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 _SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
+_MADE = [(VERMILION, "-"), (BLUE, "--"), (GREEN, "-.")]  # by the autoencoder, by references
+_MOST_KINDS = 20  # labels that are told apart by colour and marker
 _TIME = "time t"  # in the paper's unit, which has no name
 
 
@@ -72,6 +74,87 @@ def reconstructions(
     figure.subplots_adjust(0.65 / width, 0.95 / height, 1 - 0.15 / width, 1 - 0.95 / height, wspace=0.08, hspace=0.6)
     figure.suptitle(title, y=1 - 0.12 / height, va="top")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
+    return figure
+
+
+def examples(
+    times: Float[ndarray, " time"],
+    signals: Float[ndarray, "signal time"],
+    series: Mapping[str, Float[ndarray, "signal time"]],
+    errors: Mapping[str, Float[ndarray, " signal"]],
+    title: str,
+) -> Figure:
+    """Signals, one panel for each, and their reconstructions over them.
+
+    Args:
+        times: Time grid.
+        signals: The signals.
+        series: The reconstructions, by what made them.
+        errors: The error of each reconstruction.
+        title: Title of the figure.
+    """
+    figure, axes = _grid(len(signals), 4, 3.3, 2.3, sharex=True)
+    for number, (axis, signal) in enumerate(zip(axes, signals, strict=True)):
+        axis.plot(times, signal, color=BLACK, linewidth=2.6, alpha=0.3, label="signal")
+        for (name, made), (color, style) in zip(series.items(), _MADE, strict=False):
+            axis.plot(times, made[number], color=color, linestyle=style, linewidth=1.3, label=name)
+        axis.set_title("   ".join(f"{name} {values[number]:.2g}" for name, values in errors.items()), fontsize=8.5)
+        if number >= len(signals) - 4:
+            axis.set_xlabel(_TIME)
+            axis.xaxis.set_tick_params(labelbottom=True)
+        if number % 4 == 0:
+            axis.set_ylabel("value")
+    figure.suptitle(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(series), frameon=False)
+    return figure
+
+
+def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | None, title: str) -> Figure:
+    """Where signals lie in the latent, coloured by their labels.
+
+    A latent of one value is drawn as a strip of points for each label, or as a histogram; one of two as points; of a larger one
+    the first two principal components.
+
+    Args:
+        latent: The latent of each signal.
+        labels: Numbers or texts, one for each signal; None if there are none.
+        title: Title of the figure.
+    """
+    figure, (axis,) = _grid(1, 1, 6.4, 4.4)
+    names = ["latent z"] if latent.shape[1] == 1 else ["latent value 1", "latent value 2"]
+    if latent.shape[1] > 2:
+        centred = latent - latent.mean(0)
+        powers, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+        latent = centred @ directions[:, :-3:-1]
+        shares = powers[::-1] / max(powers.sum(), np.finfo(float).tiny)
+        names = [f"principal component {n + 1} of the latent ({shares[n]:.0%} of its variance)" for n in range(2)]
+    kinds = [] if labels is None else np.unique(labels).tolist()
+    is_grouped = 0 < len(kinds) <= _MOST_KINDS
+    size = 14 if len(latent) < 500 else 7
+    if labels is not None and len(kinds) > _MOST_KINDS and labels.dtype.kind in "iuf":
+        across = labels if latent.shape[1] == 1 else latent[:, 1]
+        points = axis.scatter(latent[:, 0], across, s=size, c=labels, cmap="cividis", linewidths=0)
+        figure.colorbar(points, ax=axis, label="label")
+        names = [*names, "label"][:2]
+    elif latent.shape[1] == 1 and not is_grouped:
+        axis.hist(latent[:, 0], bins=min(60, max(10, len(latent) // 15)), color=SKY)
+        names = [*names, "signals"]
+    else:
+        if latent.shape[1] == 1:  # a strip for each label
+            places = np.searchsorted(kinds, labels)  # type: ignore[arg-type]
+            latent = np.stack([latent[:, 0], places + np.random.default_rng(0).uniform(-0.3, 0.3, len(latent))], axis=1)
+            axis.set_yticks(range(len(kinds)), [str(kind) for kind in kinds])
+            names = [*names, "label"]
+        groups = {str(kind): latent[labels == kind] for kind in kinds} if is_grouped else {"": latent}
+        for number, (name, points) in enumerate(groups.items()):
+            color, marker = _SERIES[number % len(_SERIES)][0], "o^sD"[number // len(_SERIES) % 4]
+            axis.scatter(points[:, 0], points[:, 1], s=size, color=color, marker=marker, alpha=0.75, linewidths=0, label=name)
+    axis.set(xlabel=names[0], ylabel=names[1])
+    figure.suptitle(title)
+    if is_grouped and names[1] != "label":
+        figure.legend(
+            *axis.get_legend_handles_labels(), loc="outside right center", frameon=False, title="label", markerscale=1.5
+        )
     return figure
 
 
@@ -241,23 +324,27 @@ def errors_by_frequency(
         sigma: That of the means.
         title: Title of the figure.
     """
-    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9, sharey=True)
-    weights = np.exp(-np.square(r / sigma) / 2)
-    weights /= weights.sum()
+    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9)
+    every = np.concatenate([values.ravel() for of_models in errors.values() for values in of_models.values()])
+    lowest, highest = np.nanpercentile(every, 1) / 2, np.nanmax(every) * 2  # some single signals are no problem for the SVD
     for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
         axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
         for (label, values), (color, style) in zip(of_models.items(), _SERIES, strict=False):
             axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
             axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-        axis.set_title(_family(family) + ("" if family in trained else ", not in training"), fontsize=10)
-        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]))
-    for number, of_models in enumerate(errors.values()):
-        for values, (color, _), marker in zip(of_models.values(), _SERIES, "osDv^<>", strict=False):
-            means = values @ weights
-            axes[-1].plot([number] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
+        axis.set_title(_family(family) + ("" if family in trained else " (not in training)"), fontsize=10)
+        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
+    weights = np.exp(-np.square(r / sigma) / 2)
+    for place, of_models in enumerate(errors.values()):
+        for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), _SERIES, "osDv^<>", strict=False)):
+            means = values @ weights / weights.sum()
+            axes[-1].plot([place + 0.2 * number - 0.2] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
     names = [_family(family) + ("" if family in trained else "*") for family in errors]
-    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", fontsize=8)
-    axes[-1].set_title(f"means over r with σ = {sigma:g}", fontsize=10)
+    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
+    axes[-1].set_yscale("log")
+    axes[-1].set_title(
+        f"mean over r with σ = {sigma:g}" + (", * not in training" if set(errors) - set(trained) else ""), fontsize=10
+    )
     for axis in axes[::3]:
         axis.set_ylabel("mean squared error per value")
     span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")

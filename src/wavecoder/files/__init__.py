@@ -10,18 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy import ndarray
 
-from wavecoder.files.arrays import Npy, Npz
-from wavecoder.files.audio import Audio
 from wavecoder.files.base import FileError, Stored, require_finite
-from wavecoder.files.tables import Parquet, Text
+from wavecoder.files.opening import SUFFIXES, check_rows, labels_of, open_stored
 from wavecoder.files.writing import Writer, create
 
 __all__ = ["SUFFIXES", "FileError", "Recording", "Rows", "Writer", "create", "open_signals", "open_stored", "read_rows"]
-
-_FORMATS: dict[str, type[Stored]] = {suffix: kind for kind in (Npy, Npz, Text, Parquet, Audio) for suffix in kind.suffixes}
-
-SUFFIXES = tuple(_FORMATS)
-"""Of the files that can be read and written."""
 
 
 class Rows(NamedTuple):
@@ -30,10 +23,12 @@ class Rows(NamedTuple):
     Attributes:
         values: `[signal, time]`, floating-point numbers, memory-mapped if they are so in a .npy file.
         labels: Numbers or texts, one for each signal; None if there are none.
+        stored: The file that they are from; None for others.
     """
 
     values: ndarray
     labels: ndarray | None = None
+    stored: Stored | None = None
 
 
 class Recording:
@@ -44,10 +39,11 @@ class Recording:
         length: Number of samples.
         rate: Samples in a second; None if the file does not say.
         subtype: How an audio file stores a sample, in libsndfile's words; None for others.
+        stored: The file, as it was opened.
     """
 
     def __init__(self, stored: Stored) -> None:
-        self._stored = stored
+        self.stored = stored
         self.path = stored.path
         self.length = stored.shape[0]
         self.rate = stored.rate
@@ -60,35 +56,10 @@ class Recording:
             FileError: A sample is not a finite number, or the file ends too early.
         """
         first = 0
-        for block in self._stored.blocks(size):
+        for block in self.stored.blocks(size):
             require_finite(self.path, block, first)
             first += len(block)
             yield block.astype(np.float32, copy=False)
-
-
-def open_stored(path: Path | str, key: str | None = None, labels: str | None = None) -> Stored:
-    """What is in a file, by its header alone where the format has one.
-
-    Args:
-        path: The file.
-        key: The array in a .npz file, or the column of signals in a .parquet file; None for the only one.
-        labels: The array (.npz), column (.csv, .tsv, .parquet) or file (.npy) of labels; None for one that is called so.
-
-    Raises:
-        FileError: It is not there, or cannot be read.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise FileError(path, f"is a folder; a file of {', '.join(SUFFIXES)} is needed")
-    kind = _FORMATS.get(path.suffix.lower())
-    if kind is None:
-        raise FileError(path, f"files of {', '.join(SUFFIXES)} can be read")
-    try:
-        if path.stat().st_size == 0:
-            raise FileError(path, "is empty")
-        return kind(path, key, labels) if issubclass(kind, Text | Parquet) else kind(path, key)  # type: ignore[call-arg]
-    except OSError as error:
-        raise FileError(path, error.strerror or error) from error
 
 
 def read_rows(path: Path | str, key: str | None = None, labels: str | None = None) -> Rows:
@@ -104,6 +75,7 @@ def read_rows(path: Path | str, key: str | None = None, labels: str | None = Non
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> path = Path(tempfile.mkdtemp(), "signals.npy")
         >>> np.save(path, np.ones((3, 100)))
         >>> read_rows(path).values.shape
@@ -130,28 +102,4 @@ def _opened(stored: Stored, labels: str | None) -> Rows | Recording:
     check_rows(stored)
     values = stored.read()
     usable = values.dtype.kind == "f" and values.dtype.isnative
-    return Rows(values if usable else values.astype(np.float32), labels_of(stored, labels))
-
-
-def check_rows(stored: Stored) -> None:
-    """Look at every value.
-
-    Raises:
-        FileError: One is not a finite number, or the file ends too early.
-    """
-    first = 0
-    for block in stored.blocks(stored.rows_at_once):
-        require_finite(stored.path, block, first)
-        first += len(block)
-
-
-def labels_of(stored: Stored, name: str | None) -> ndarray | None:
-    """The labels of the rows in a file; None if there are none.
-
-    Raises:
-        FileError: Their number is another than that of the rows.
-    """
-    labels = stored.labels(name)
-    if labels is not None and len(labels) != stored.shape[0]:
-        raise FileError(stored.path, f"has {len(labels):,} labels and {stored.shape[0]:,} rows; as many are needed")
-    return labels
+    return Rows(values if usable else values.astype(np.float32), labels_of(stored, labels), stored)

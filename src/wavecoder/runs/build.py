@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import lru_cache, partial
 from inspect import Parameter, signature
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
@@ -17,6 +17,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from wavecoder.engine import Problem, choose
 from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import Ensemble, check_network, outline, trained_parameters
+from wavecoder.file_source import FileSource
+from wavecoder.files import FileError
+from wavecoder.files.collection import stamp
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import RENAMED, SettingError, Settings
 from wavecoder.signals import SinusoidSource
@@ -115,6 +118,8 @@ def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
         SettingError: The network, the loss, the optimiser, its schedule or the engine cannot be made, or do not fit each other.
     """
     choice, loss = choose_network(config, settings), make_loss(config)
+    if here and settings.data.path is not None:
+        make_source(settings)
     with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
         check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
     make_optimizer, make_scheduler = make_optimization(config, settings)
@@ -180,12 +185,33 @@ def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torc
     return loss
 
 
-def make_source(settings: Settings) -> SinusoidSource:
-    """The signals that the settings ask for."""
+def make_source(settings: Settings) -> SinusoidSource | FileSource:
+    """The signals that the settings ask for.
+
+    Raises:
+        SettingError: Their file cannot be read.
+    """
     data = settings.data
-    return SinusoidSource(
-        *(data.families, data.sigma, data.signal_length, data.dt, data.train_size, data.val_size, data.test_frequency, data.seed)
-    )
+    if data.path is None:
+        assert data.families is not None, "the settings are checked"
+        assert data.sigma is not None
+        assert data.test_frequency is not None
+        of_grid = (data.signal_length, data.dt, data.train_size, data.val_size)
+        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed)
+    arguments = (data.path, data.key, data.labels, data.scaling, data.signal_length, data.dt)
+    try:
+        return _file_source(*arguments, data.train_size, data.val_size, data.seed, files=tuple(stamp(data.path)))
+    except FileError as error:
+        raise SettingError(f"data.path={error}") from error
+
+
+@lru_cache(maxsize=1)
+def _file_source(*arguments: Any, files: tuple[tuple[str, int, int], ...]) -> FileSource:
+    """The signals of a file, which is read once for the check of the settings and the run, unless it changes in between."""
+    source = FileSource(*arguments)
+    source.collection.load()
+    _ = source.validation_labels()
+    return source
 
 
 def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[..., Any], Callable[..., Any] | None]:

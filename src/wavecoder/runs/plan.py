@@ -103,6 +103,8 @@ class Composer:
         values = [override for override in overrides if override not in choices]
         if any("${" in value for value in values):  # what they refer to may change, as the environment does
             values.append(self.fingerprint(overrides))
+        if "data.path" in {override.partition("=")[0] for override in overrides} or self.common(overrides).data.get("path"):
+            values.append(self.fingerprint(overrides))  # the file may have changed
         return hashlib.sha256("\n".join([version("wavecoder"), self._texts[choices], *values]).encode()).hexdigest()[:32]
 
     def common(self, overrides: Sequence[str]) -> DictConfig:

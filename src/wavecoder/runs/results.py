@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
@@ -56,7 +57,24 @@ def fingerprint(config: DictConfig, without: str = "") -> str:
         for key, value in config.items()
         if key not in apart
     }
+    kept |= {"file": state} if (state := file_state(config)) else {}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def file_state(config: DictConfig) -> list[tuple[str, int, int]]:
+    """Names, sizes and times of the files that hold the signals of a configuration, so that a changed file is another run."""
+    path = config.data.get("path") if "data" in config and not OmegaConf.is_missing(config.data, "path") else None
+    if path is None:
+        return []
+    from wavecoder.files.collection import stamp  # NumPy
+
+    cwd = OmegaConf.select(config, "hydra.runtime.cwd")
+    if cwd is None and HydraConfig.initialized():
+        cwd = HydraConfig.get().runtime.cwd
+    try:
+        return stamp(Path(cwd or "", Path(str(path)).expanduser()))
+    except OSError:
+        return []
 
 
 def place() -> dict[str, Any]:

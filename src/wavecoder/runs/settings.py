@@ -7,13 +7,20 @@ checked by that class.
 
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
+
+if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_config`
+    FromFile: TypeAlias = int
+    FloatFromFile: TypeAlias = float
+else:  # as OmegaConf reads it, in all its versions
+    FromFile = Optional[int]  # noqa: UP045
+    FloatFromFile = Optional[float]  # noqa: UP045
 
 RENAMED = {
     "replicas": "num_seeds",
@@ -33,6 +40,7 @@ OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach")
 
 _CHOICES = {
     "basis": ("fitted", "population"),
+    "data.scaling": ("none", "set", "signal"),
     "engine.name": ("auto", "compiled", "pytorch"),
     "trainer.gradient_clip_algorithm": ("norm", "value"),
     # 16-mixed is left out: all members would share one loss scale
@@ -47,6 +55,10 @@ class SettingError(ValueError):
 def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
     if not holds:
         raise SettingError(f"{setting}={value}: must be {allowed}")
+
+
+def _as_typed(value: object) -> object:
+    return "null" if value is None else value
 
 
 def _require_choice(setting: str, value: object) -> None:
@@ -92,26 +104,54 @@ class DataSettings:
     """conf/data"""
 
     seed: int = MISSING
-    train_size: int = MISSING
-    val_size: int = MISSING
-    batch_size: int = MISSING
+    train_size: FromFile = MISSING
+    val_size: FromFile = MISSING
+    batch_size: FromFile = MISSING
     fresh: bool = MISSING
-    families: list[str] = MISSING
-    sigma: float = MISSING
-    signal_length: int = MISSING
-    dt: float = MISSING
-    test_frequency: float = MISSING
+    signal_length: FromFile = MISSING
+    dt: FloatFromFile = MISSING
+    # of sinusoids
+    families: Optional[list[str]] = None  # noqa: UP045
+    sigma: Optional[float] = None  # noqa: UP045
+    test_frequency: Optional[float] = None  # noqa: UP045
+    # of files
+    path: Optional[str] = None  # noqa: UP045
+    key: Optional[str] = None  # noqa: UP045
+    labels: Optional[str] = None  # noqa: UP045
+    scaling: str = "none"
 
     def __post_init__(self) -> None:
         for name, least in {"seed": 0, "train_size": 1, "val_size": 1, "batch_size": 1, "signal_length": 2}.items():
-            _require(getattr(self, name) >= least, f"data.{name}", getattr(self, name), f"at least {least}")
-        for name in ("sigma", "dt"):
-            _require(_is_positive(getattr(self, name)), f"data.{name}", getattr(self, name), "above 0")
-        _require(math.isfinite(self.test_frequency), "data.test_frequency", self.test_frequency, "a finite number")
-        _require(len(self.families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
-        for family in self.families:
+            value = getattr(self, name)
+            _require(_is_whole(value, least), f"data.{name}", _as_typed(value), f"at least {least}")
+        _require(_is_positive(self.dt), "data.dt", _as_typed(self.dt), "above 0")
+        _require_choice("data.scaling", self.scaling)
+        if self.path is None:
+            self._check_sinusoids()
+        else:
+            self._check_file()
+
+    def _check_sinusoids(self) -> None:
+        for name in ("key", "labels"):
+            value = getattr(self, name)
+            _require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
+        _require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
+        _require(_is_positive(self.sigma), "data.sigma", _as_typed(self.sigma), "above 0")
+        known = self.test_frequency is not None and math.isfinite(self.test_frequency)
+        _require(known, "data.test_frequency", _as_typed(self.test_frequency), "a finite number")
+        families = self.families or []
+        _require(len(families) > 0, "data.families", _as_typed(self.families), f"at least one of {', '.join(FAMILIES)}")
+        for family in families:
             _require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
-        _require(len(set(self.families)) == len(self.families), "data.families", self.families, "different from one another")
+        _require(len(set(families)) == len(families), "data.families", families, "different from one another")
+
+    def _check_file(self) -> None:
+        of_sinusoids = {name: getattr(self, name) for name in ("families", "sigma", "test_frequency")}
+        if None not in of_sinusoids.values():  # they are those of another file in conf/data
+            raise SettingError(f"data.path={self.path}: is for data=file")
+        for name, value in of_sinusoids.items():
+            _require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
+        _require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
 
 
 @dataclass
@@ -163,6 +203,8 @@ class Settings:
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
         _require_choice("basis", self.basis)
+        known = self.data.path is None or self.basis == "fitted"
+        _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
         _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
@@ -216,8 +258,14 @@ def count_processes(devices: object, num_nodes: int) -> int:
     return (devices if isinstance(devices, int) else 1) * num_nodes
 
 
-def from_config(config: DictConfig) -> Settings:
+def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) -> Settings:
     """The checked settings of a composed configuration.
+
+    What is null for signals of a file follows from the file, whose path is made absolute.
+
+    Args:
+        config: The composed configuration.
+        of_file: What a checkpoint says of the file, which then need not be there.
 
     Raises:
         SettingError: A setting is out of its limits.
@@ -228,6 +276,10 @@ def from_config(config: DictConfig) -> Settings:
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     _refuse_unknown_keys(plain, Settings)
+    if plain.get("data") is not None and (OmegaConf.is_missing(plain.data, "path") or plain.data.path is not None):
+        from wavecoder.runs.file_settings import fill_from_file  # NumPy
+
+        fill_from_file(plain, OmegaConf.select(config, "hydra.runtime.cwd"), of_file)
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
     return settings
