@@ -32,6 +32,7 @@ class Findings(NamedTuple):
         power: Their mean square, noise included; where the run scales each signal by itself, about its own mean.
         excess: Their reconstruction error less what noise adds, in the units of the run's errors.
         val_mse: The run's own error on clean signals.
+        unit: What an error of 1 in the run's units is in those of the signals: a root mean square.
     """
 
     noise: float
@@ -39,6 +40,12 @@ class Findings(NamedTuple):
     power: float
     excess: Excess
     val_mse: float
+    unit: float
+
+    @property
+    def expected_error(self) -> float:
+        """The standard deviation, in the signals' units, of the error that is to be expected in the result."""
+        return self.unit * math.sqrt(max(0.0, self.excess.error) + self.excess.passed)
 
     @property
     def distance(self) -> float:
@@ -101,17 +108,15 @@ class Denoiser:
             noise = statistics.noise_std(level=self._match or scaling.kind == "signal")
         if self._match:
             self._factor = statistics.level(noise)
-        return Findings(noise, self._factor, statistics.power, self._excess(noise), self._val_mse)
-
-    def _excess(self, noise: float) -> Excess:
-        """The reconstruction error of some of the windows less what noise adds, in the units of the run's errors."""
-        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset)
+        scaled = scaling.apply(statistics.examples * self._factor + scaling.offset)
 
         def reconstruct(values: Tensor) -> Tensor:
             return (self.model.reconstruct(scaled.undo(values)) - scaled.offset) / scaled.scale
 
         key = generator(self.model.device, 0, "noise of other signals")
-        return excess_error(scaled.values, reconstruct, noise * self._factor / scaled.scale, key)
+        excess = excess_error(scaled.values, reconstruct, noise * self._factor / scaled.scale, key)
+        unit = scaled.scale.double().square().mean().sqrt().item() / self._factor
+        return Findings(noise, self._factor, statistics.power, excess, self._val_mse, unit)
 
     def clean(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """Second pass: what the network makes of some windows."""
