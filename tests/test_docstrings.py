@@ -5,7 +5,8 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ["", "rng", "signals", "networks", "ensemble", "references", "engine", "files", "file_source", "scaling"]
+SCIENCE = ["rng", "signals", "networks", "ensemble", "references", "windows", "files", "file_source", "scaling"]
+MODULES = ["", *SCIENCE, "engine"]
 
 
 @pytest.mark.parametrize("name", MODULES)

@@ -33,6 +33,7 @@ _MODULES = {
     "principal_angles": "subspace",
     "generator": "rng",
     "results": "runs.frame",
+    "train": "runs.api",
     "load": "runs.load",
 }
 

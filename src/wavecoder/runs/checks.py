@@ -35,16 +35,9 @@ class CheckSettings(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            settings = from_config(config)
-            folder = Path(config.hydra.run.dir).absolute()
-            if is_first_process(config):  # the others of a sweep's job have its settings too
-                _check_single_run(config, settings, folder)
-            _check_device(settings)
-            _check_interactive(config)
-            _check_training(config, settings, here=True)
+            check_run(config)
         except (SettingError, OmegaConfBaseException) as error:
             cli.exit_with_error(error)
-        remember_new_folders(folder)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -55,6 +48,26 @@ class CheckSettings(Callback):
             _check_one_sweep(config)
         except (SettingError, HydraException, OmegaConfBaseException) as error:
             cli.exit_with_error(error)
+
+
+def check_run(config: DictConfig) -> None:
+    """Refuse a single run with settings that cannot be used, and note which folders it is about to make.
+
+    Args:
+        config: Its composed configuration with its `hydra` node.
+
+    Raises:
+        SettingError: A setting cannot be used.
+        OmegaConfBaseException: A value is missing, or of another type.
+    """
+    settings = from_config(config)
+    folder = Path(config.hydra.run.dir).absolute()
+    if is_first_process(config):  # the others of a sweep's job have its settings too
+        _check_single_run(config, settings, folder)
+    _check_device(settings)
+    _check_interactive(config)
+    _check_training(config, settings, here=True)
+    remember_new_folders(folder)
 
 
 def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:

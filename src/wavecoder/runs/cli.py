@@ -133,7 +133,7 @@ def not_installed(choice: str) -> str:
     return f"{choice}: needs wavecoder's extra {extra}; in the repository: pip install -c constraints.txt '.[{extra}]'"
 
 
-def _register() -> None:
+def register() -> None:
     """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
     ConfigStore.instance().store(name="settings", node=Settings)
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
@@ -154,5 +154,5 @@ def _collect_garbage_less() -> None:
 
 
 # here, because processes that a launcher starts import this module and never come through main()
-_register()
+register()
 _collect_garbage_less()

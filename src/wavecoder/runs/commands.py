@@ -1,11 +1,13 @@
 """The commands beside `wavecoder train`: their arguments, and what they call. Heavy imports happen when a command runs."""
 
 import argparse
+import signal
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, NoReturn, TypeVar
 
-from wavecoder.runs.cli import exit_with_error
+from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
 
 Result = TypeVar("Result")
@@ -38,12 +40,120 @@ def cancel() -> None:
     _call(cancel_sweep, arguments.sweep)
 
 
-COMMANDS = {command.__name__: command for command in (report, status, cancel)}
+def denoise() -> None:
+    """Clean noisy signals in a file with a trained network, and say how far the result can be trusted."""
+    parser = _parser(denoise)
+    parser.add_argument("run", type=Path, help="folder of the run, or of a sweep, of which the best job is taken")
+    parser.add_argument("input", type=Path, help="rows of signals or a recording: .npy .npz .csv .tsv .parquet .wav .flac")
+    parser.add_argument("output", type=Path, help="file to write, of any of these kinds; a picture is written beside it")
+    parser.add_argument("--noise", type=_noise, metavar="STD", help="standard deviation of the noise; estimated if not given")
+    _add_seed(parser)
+    parser.add_argument("--windows", action="store_true", help="overlapping windows also for signals of the run's length or less")
+    parser.add_argument(
+        "--level",
+        choices=("keep", "match"),
+        help="whether signals are given the power of the training signals, and theirs back: match (the default for recordings), "
+        "keep (for rows)",
+    )
+    parser.add_argument("--key", help="which array of a .npz file, or column of a .parquet file")
+    parser.add_argument("--force", action="store_true", help="replace output and picture if they exist")
+    parser.add_argument("--device", default="cpu", help="where the network computes, for example cuda (default: cpu)")
+    arguments = parser.parse_args()
+
+    def clean() -> None:
+        from wavecoder.runs.denoise import denoise as write
+
+        write(**vars(arguments))
+
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half-written is removed on the way out
+    _call(clean)
+
+
+def export() -> None:
+    """Write a trained network as ONNX or as a program of torch.export, for other programs."""
+    parser = _parser(export)
+    parser.add_argument("run", type=Path, help="folder of the run, or of a sweep, of which the best job is taken")
+    parser.add_argument("output", type=Path, help="file to write: .onnx or .pt2")
+    _add_seed(parser)
+    parser.add_argument("--force", action="store_true", help="replace the file if it exists")
+    arguments = parser.parse_args()
+
+    from wavecoder.runs.export import export as write
+
+    print(_call(write, arguments.run, arguments.output, arguments.seed, arguments.force))
+
+
+def evaluate() -> None:
+    """Measure trained runs again: on new signals, at other noise levels, on other distributions."""
+    parser = _parser(evaluate)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or of a sweep for its best job")
+    numbers, names = _list_of(float, "numbers"), _list_of(str, "names")
+    parser.add_argument("--noise", type=numbers, metavar="STD,…", help="noise levels in place of the runs' own, as 0.05,0.3,2")
+    parser.add_argument("--families", type=names, metavar="NAME,…", help="families of signals in place of the training's")
+    parser.add_argument("--sigma", type=float, help="standard deviation of the frequency in place of the training's")
+    parser.add_argument(
+        "--data-seed", type=int, metavar="N", help="which signals are drawn; the run's own data.seed repeats its results"
+    )
+    parser.add_argument("--output", type=Path, metavar="FOLDER", help="new folder for figures and evaluation.json")
+    parser.add_argument("--device", default="cpu", help="where to compute, as cpu or cuda")
+    given = parser.parse_args()
+
+    from wavecoder.runs.evaluate import evaluate as measure_again
+    from wavecoder.runs.measure import Wanted
+
+    wanted = Wanted(given.noise, given.families, given.sigma, given.data_seed)
+    _call(measure_again, given.runs, wanted, given.output, given.device)
+
+
+COMMANDS = {command.__name__: command for command in (report, status, cancel, evaluate, denoise, export)}
 """All commands but `train`, by name, in the order in which help shows them."""
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        exit_with_error(SettingError(f"{message}; {self.prog} --help says what is allowed"))
+
+
 def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(description=(command.__doc__ or "").splitlines()[0])
+    return _Parser(description=(command.__doc__ or "").splitlines()[0])
+
+
+def _add_seed(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--seed", type=_seed, default="best", help="which network: best (by validation, the default), mean (of all), or a seed"
+    )
+
+
+def _seed(text: str) -> int | str:
+    if text in ("best", "mean"):
+        return text
+    if text.isdecimal():
+        return int(text)
+    raise argparse.ArgumentTypeError(f"{text}: must be best, mean or a seed")
+
+
+def _noise(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number, 0 or more")
+    return value
+
+
+def _list_of(kind: Callable[[str], Any], what: str) -> Callable[[str], list[Any]]:
+    """What reads a list of values with commas between them."""
+
+    def read(text: str) -> list[Any]:
+        try:
+            return [kind(part.strip()) for part in text.split(",")]
+        except ValueError:
+            raise argparse.ArgumentTypeError(f"{text}: must be {what} with commas between them") from None
+
+    return read
 
 
 def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
@@ -54,8 +164,15 @@ def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
 
 
 def _call(function: Callable[..., Result], *arguments: object) -> Result:
-    """What a function gives; the process ends with status 2 on bad input."""
+    """What a function gives; the process ends with status 2 on bad input, and with 130 on Ctrl-C."""
     try:
         return function(*arguments)
-    except (SettingError, OSError) as error:
-        exit_with_error(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted", file=sys.stderr)
+        sys.exit(INTERRUPTED)
+    except Exception as error:
+        from wavecoder.files import FileError  # late, because it imports NumPy
+
+        if isinstance(error, SettingError | FileError | OSError):
+            exit_with_error(error)
+        raise

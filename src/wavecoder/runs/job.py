@@ -44,10 +44,17 @@ def train(config: DictConfig) -> float:
 
     Returns:
         The mean over seeds of the final `val/mse`, for sweepers; NaN if it diverged or failed.
+
+    Raises:
+        Exception: In a single run, any error but bad input.
+        SystemExit: In a single run, on bad input: Hydra would print lines of its own.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
-    return run_job(config, train)
+    try:
+        return run_job(config, train)
+    except SettingError as error:
+        cli.exit_with_error(error)
 
 
 def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
@@ -64,8 +71,8 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
         work: Takes the configuration and the checkpoint to resume from, and returns the result for the sweeper.
 
     Raises:
-        Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input.
+        SettingError: In a single run, something cannot be made from the configuration; the folders made for it are removed.
+        Exception: In a single run, any other error.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     is_first = is_first_process(config)
@@ -92,7 +99,7 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
             raise  # the first process of the run writes its record
         if single and isinstance(error, SettingError):
             _remove_new_folders()
-            cli.exit_with_error(error)
+            raise
         kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
         message = kind + " ".join(str(error).split())
         if not single:  # whose traceback is printed

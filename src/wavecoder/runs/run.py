@@ -227,7 +227,7 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     if not console.is_terminal:
         console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
     if record["references"]:
-        console.print(tables.closing_table(record))
+        tables.print_errors(console, record)
     console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
 
 

@@ -1,6 +1,6 @@
 """A run as it is on disk, read from its folder alone. Nothing in the folder is run as code, but for the network's own class."""
 
-import logging
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +16,9 @@ from yaml import YAMLError
 from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.settings import SettingError, Settings, from_config
+
+DATA_STATE = "SignalDataModule"
+"""Where Lightning keeps the state of the data module in a checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +59,7 @@ def read_run(folder: Path) -> SavedRun:
     checkpoint, weights = _read_checkpoint(folder)
     with as_setting_error(str(folder)):
         try:
-            settings = from_config(config)
+            settings = from_config(config, checkpoint.get(DATA_STATE) or None)
         except OmegaConfBaseException as error:
             raise SettingError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
         for group in ("model", "activation"):
@@ -91,14 +94,17 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run, which must be readable: nobody is about to write it again."""
-    log, level = results.log, results.log.level
-    log.setLevel(logging.ERROR)  # it is said below
+    """The record of a run.
+
+    Raises:
+        SettingError: It is damaged.
+    """
+    file = folder / results.RESULTS
     try:
-        record = results.read_record(folder)
-    finally:
-        log.setLevel(level)
-    return record
+        json.loads(file.read_text(encoding="utf-8"))["status"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise SettingError(f"{file}: is damaged, so the run cannot be loaded") from error
+    return results.read_record(folder)
 
 
 def _read_config(folder: Path) -> DictConfig:

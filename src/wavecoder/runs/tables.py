@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
@@ -18,13 +19,84 @@ SUMMARY = "summary.csv"
 _SHOWN = 20  # rows of a table that is printed
 
 
-def closing_table(results: Mapping[str, Any]) -> Table:
+def print_errors(console: Console, results: Mapping[str, Any], title: str = "") -> None:
+    """Print the closing table of a run, or where it would not fit a narrower one."""
+    table = closing_table(results, title)
+    if table_width(table) > console.width:
+        table = comparison_table({"autoencoder": results}, console.width, title or str(table.title))
+    console.print(table)
+
+
+def table_width(table: Table) -> int:
+    """The columns of a console that a table needs."""
+    return Console(width=10_000).measure(table).maximum
+
+
+def comparison_table(runs: Mapping[str, Mapping[str, Any]], width: int, title: str) -> Table:
+    """The errors of several runs side by side, and those of the references, once where runs have the same.
+
+    Args:
+        runs: The results of each run, by the heading of its column.
+        width: The columns of the console. In a narrow one only those references are shown whose ratios matter.
+        title: Title of the table.
+    """
+    names = list(dict.fromkeys(name for results in runs.values() for name in results["references"]))
+    table = _comparison(runs, names, title)
+    table.caption = _missing(names)
+    if table_width(table) > width and (left_out := [name for name in names if not REFERENCES[name].show_ratio]):
+        table = _comparison(runs, [name for name in names if name not in left_out], title)
+        table.caption = f"a wider table shows {', '.join(REFERENCES[name].label for name in left_out)} too"
+    return table
+
+
+def _missing(names: Sequence[str]) -> str | None:
+    """What has to be said of a reference that is not shown."""
+    # Wiener filter and Bayes denoiser are measured on the same noisy signals
+    return "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
+
+
+def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Table:
+    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("error", no_wrap=True)
+    for heading in runs:
+        table.add_column(heading, justify="right", no_wrap=True)
+    references: list[Mapping[str, float]] = []
+    for name in names:
+        groups: list[tuple[list[str], Mapping[str, float]]] = []  # of runs for which the reference is the same
+        for heading, results in runs.items():
+            if name not in results["references"]:
+                continue
+            errors = results["references"][name]
+            alike = next((members for members, of_group in groups if of_group == errors), None)
+            if alike is None:
+                groups.append(([heading], errors))
+            else:
+                alike.append(heading)
+        for members, errors in groups:
+            label = REFERENCES[name].label
+            table.add_column(
+                label if len(members) == len(runs) else f"{label}\n{' '.join(members)}", justify="right", no_wrap=True
+            )
+            references.append(errors)
+    metrics = dict.fromkeys(metric for results in runs.values() for errors in results["references"].values() for metric in errors)
+    for metric in metrics:
+        cells = [_mean_and_std(results["metrics"].get(metric), results["num_seeds"]) for results in runs.values()]
+        table.add_row(metric, *cells, *(_number(errors[metric], 3) if metric in errors else "" for errors in references))
+    return table
+
+
+def _mean_and_std(summary: Mapping[str, Any] | None, num_seeds: int) -> str:
+    if summary is None:
+        return ""
+    spread = f"\n± {_number(summary['std'], 2)}" if num_seeds > 1 and summary["std"] is not None else ""
+    return _number(summary["mean"], 3) + spread
+
+
+def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
     """The table at the end of a run: every error of the autoencoder next to those of the references."""
     seeds, names = results["num_seeds"], list(results["references"])
-    title = f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
-    # Wiener filter and Bayes denoiser are measured on the same noisy signals
-    caption = "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
+    title = title or f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
+    table = Table(title=title, caption=_missing(names), box=box.SIMPLE_HEAD)
     table.add_column("error", no_wrap=True)
     table.add_column("autoencoder" if seeds == 1 else f"mean ± std of {seeds}", justify="right")
     if seeds > 1:
@@ -39,7 +111,8 @@ def closing_table(results: Mapping[str, Any]) -> Table:
         summary = metrics[metric]
         row = [_number(summary["mean"], 3)]
         if seeds > 1:
-            row = [f"{_number(summary['mean'], 3)} ± {_number(summary['std'], 2)}", _number(summary["min"], 3)]
+            spread = "" if summary["std"] is None else f" ± {_number(summary['std'], 2)}"
+            row = [f"{_number(summary['mean'], 3)}{spread}", _number(summary["min"], 3)]
         row += [_number(errors[metric], 3) if metric in errors else "" for errors in results["references"].values()]
         for key in ratios.values():
             ratio = metrics.get(f"{metric}/{key}")

@@ -1,7 +1,8 @@
-"""The progress of the training, as a bar on a terminal and as lines in a log."""
+"""The progress of the training, as a bar on a terminal, one line in a notebook, and some lines in a log."""
 
 import logging
 import time
+from typing import Any
 
 import lightning as L
 from rich.console import Console
@@ -18,17 +19,23 @@ _READ_EVERY = 0.5  # seconds; reading the loss waits for the device
 class TrainingProgress(L.Callback):
     """One bar for the whole training, in optimiser steps, with the loss and the error's ratio to the SVD's.
 
-    Without a terminal, as in a job on a cluster, about ten lines over the training report the same.
+    In a notebook it is one line of text that changes. Without either, as in a job on a cluster, about ten lines over the training
+    report the same.
     """
 
     def __init__(self) -> None:
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
+        self._line: Any = None  # of a notebook; IPython's handle of what it displays
         self._task = TaskID(0)
         self._last_read = 0.0
         self._loss = float("nan")
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        if trainer.is_global_zero and self._console.is_jupyter:
+            from IPython.display import display
+
+            self._line = display(self._as_text(trainer), raw=True, display_id=True)
         if not (trainer.is_global_zero and self._console.is_terminal):
             return
         datamodule = datamodule_of(trainer)
@@ -44,29 +51,30 @@ class TrainingProgress(L.Callback):
             refresh_per_second=4,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total, epoch=f"1/{trainer.max_epochs}", status="")
+        self._task = self._bar.add_task("", total=total, epoch=self._epoch(trainer), status="")
         self._bar.start()
 
     def on_train_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
         now = time.monotonic()
-        if self._bar is None or now - self._last_read < _READ_EVERY:
+        if (self._bar is None and self._line is None) or now - self._last_read < _READ_EVERY:
             return
         self._last_read = now
         self._read_loss(pl_module)
-        self._bar.update(
-            self._task,
-            completed=trainer.global_step,
-            epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}",
-            status=self._status(trainer),
-        )
+        self._show(trainer)
+
+    def _show(self, trainer: L.Trainer) -> None:
+        if self._line is not None:
+            self._line.update(self._as_text(trainer), raw=True)
+        elif self._bar is not None:
+            self._bar.update(self._task, completed=trainer.global_step, epoch=self._epoch(trainer), status=self._status(trainer))
 
     def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         epochs = trainer.max_epochs or 1
         epoch = trainer.current_epoch + 1
-        if self._bar is not None:
-            self._bar.update(self._task, completed=trainer.global_step, status=self._status(trainer))
+        if self._bar is not None or self._line is not None:
+            self._show(trainer)
         elif trainer.is_global_zero and (epoch == epochs or epoch % max(1, epochs // 10) == 0):
             self._read_loss(pl_module)
             log.info("epoch %d/%d  %s", epoch, epochs, self._status(trainer))
@@ -75,6 +83,12 @@ class TrainingProgress(L.Callback):
         assert isinstance(pl_module, AutoencoderModule)
         if pl_module.losses:
             self._loss = pl_module.losses[-1].mean().item()
+
+    def _epoch(self, trainer: L.Trainer) -> str:
+        return f"{min(trainer.current_epoch + 1, trainer.max_epochs or 1)}/{trainer.max_epochs}"
+
+    def _as_text(self, trainer: L.Trainer) -> dict[str, str]:
+        return {"text/plain": f"epoch {self._epoch(trainer)}  {self._status(trainer)}"}
 
     def _status(self, trainer: L.Trainer) -> str:
         status = f"loss {self._loss:.4g}"

@@ -1,6 +1,7 @@
 """What a run does when it is told to end by SIGTERM."""
 
 import signal
+import threading
 
 import lightning as L
 
@@ -17,7 +18,7 @@ class RestoreSigtermHandler(L.Callback):
         self._before = signal.getsignal(signal.SIGTERM)
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+        if threading.current_thread() is threading.main_thread():  # others have no handlers, and Lightning installs none there
+            signal.signal(signal.SIGTERM, self._before)
 
-    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        signal.signal(signal.SIGTERM, self._before)
+    on_test_start = on_train_start

@@ -1,0 +1,178 @@
+"""A trained run measured again as at the end of its training: on new signals, at other noise levels, on other distributions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from matplotlib.figure import Figure
+from numpy import ndarray
+from torch import Tensor
+
+from wavecoder.families import FAMILIES
+from wavecoder.frequency_errors import frequency_figure
+from wavecoder.references import fitted_references
+from wavecoder.runs import build, results
+from wavecoder.runs.load import Trained
+from wavecoder.runs.settings import SettingError
+from wavecoder.signals import Prior, SignalSource, sinusoids
+from wavecoder.training.callbacks.figures import median_member, noisy_reconstructions, reconstruction_figure
+from wavecoder.training.callbacks.references import measure, ratios
+from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
+from wavecoder.training.module import AutoencoderModule
+
+DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly that of one's training
+_FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
+_REACH = 3.0  # of these, in standard deviations of r
+
+ByFamily = Mapping[str, Mapping[str, Float[ndarray, "member r"]]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a run shall be measured; None leaves noise, families and sigma as they were in the training.
+
+    Attributes:
+        noise: Standard deviations of the noise in the inputs.
+        families: Families of the signals.
+        sigma: Standard deviation of their frequency, in radians per unit of time.
+        data_seed: Which signals and noise are drawn; None for new ones, the same for all runs.
+    """
+
+    noise: Sequence[float] | None = None
+    families: Sequence[str] | None = None
+    sigma: float | None = None
+    data_seed: int | None = None
+
+
+class Measured:
+    """A run, measured: its errors and those of the references, which are fitted as in its training.
+
+    `train/mse` is the error on the run's own training signals. All else is measured on what is wanted; with the data seed, the
+    distribution and the noise of the training these are the numbers of the run itself, to the bit, on the same kind of machine.
+
+    Args:
+        model: All networks of the run.
+        wanted: How it is measured.
+
+    Attributes:
+        model: The run.
+        source: The signals that it is measured on.
+        training: The signals that it was trained on.
+        noise: Standard deviations of the noise.
+        data_seed: Which signals and noise were drawn.
+        references: The references by name. Those that know a distribution know that of `source`.
+        record: Metrics and references, as in a run's `results.json`.
+    """
+
+    def __init__(self, model: Trained, wanted: Wanted) -> None:
+        self.model = model
+        self.noise = list(model.settings.noise.eval_std if wanted.noise is None else wanted.noise)
+        self.data_seed = _data_seed(model, wanted)
+        self.source = _source(model, wanted)
+        self.training = build.make_source(model.settings)
+        self.references = fitted_references(model.latent_dim, self.source.prior(model.device), model.moments)
+        self._datamodule = self._data_module(self.source)
+        self._module = AutoencoderModule(model.engine.problem, type(model.engine), torch.optim.SGD, label=model.label)
+        self._module.engine = model.engine
+        self.record = self._measure()
+
+    def _data_module(self, source: SignalSource) -> SignalDataModule:
+        noise = Noise(self.noise, copies=self.model.settings.noise.copies)
+        return _DataModule(self.model.device, source, noise, batch_size=1, data_seed=self.data_seed)
+
+    def _batches(self) -> EvaluationBatches:
+        own = self._data_module(self.training)
+        return EvaluationBatches(own.training_batches(), self._datamodule.val_dataloader())
+
+    def _measure(self) -> dict[str, Any]:
+        precision, device = str(self.model.settings.trainer.get("precision", "32-true")), self.model.device
+        dtype = next(self.model.ensemble.parameters()).dtype
+        self._module.on_validation_epoch_start()
+        with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            for number, batch in enumerate(self._batches()):
+                # Lightning gives all tensors of a batch the type of the parameters
+                batch = batch._replace(inputs=batch.inputs.to(dtype), targets=batch.targets.to(dtype))
+                self._module.validation_step(batch, number)
+        errors, references = self._module.meter.compute(), measure(self.references, self._batches())
+        summaries = {name: results.summarise(each.tolist()) for name, each in (errors | ratios(errors, references)).items()}
+        described = {key: self.model.results[key] for key in ("network", "latent_dim", "seed", "num_seeds", "engine")}
+        return described | {"metrics": summaries, "references": references}
+
+    def figures(self) -> Iterator[tuple[str, Figure]]:
+        """The figures and their names: the noisy test signals as at the end of a run, and errors over frequency and family."""
+        shown = int(median_member(self._module.meter.compute()["val/mse"]))
+        with torch.no_grad():
+            tensors = noisy_reconstructions(self._datamodule, self._module, self.references)
+        arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
+        arrays |= {"times": self._datamodule.times.cpu().numpy(), "shown": shown}
+        for std in self.noise:
+            if f"noisy_{std}" in arrays:
+                yield f"sine_noise_{std}", reconstruction_figure(arrays, std, self.model.label)
+        prior, trained = self.source.prior(self.model.device), self.training.prior(self.model.device)
+        if prior is not None and trained is not None:
+            errors = self.errors_by_family(r := self._frequencies(prior, trained), prior.times)
+            title = f"Errors of the {self.model.label} autoencoder, latent {self.model.latent_dim}, on clean signals"
+            of_training = (trained.families, trained.sigma)
+            yield "error_frequency", frequency_figure(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
+
+    def _frequencies(self, *priors: Prior) -> Tensor:
+        reach = _REACH * max(prior.sigma for prior in priors)
+        return torch.linspace(-reach, reach, _FREQUENCIES, device=self.model.device)
+
+    def errors_by_family(self, r: Float[Tensor, " r"], times: Float[Tensor, " time"]) -> ByFamily:
+        """Errors on clean signals of these frequencies, by family and model, of all families that there are.
+
+        Returns:
+            For each family the mean squared error per value of the autoencoder's members, `[member, r]`, and of the references
+            that do more than denoise, `[1, r]`.
+        """
+        errors = {}
+        for number, name in enumerate(FAMILIES):
+            family = torch.full_like(r, number, dtype=torch.int64)
+            clean = sinusoids(family, r, list(FAMILIES)).evaluate(times)
+            made = {"autoencoder": self.model.reconstruct(clean)}
+            plain = [each for each in self.references.values() if not each.denoises]
+            made |= {each.label: each.reconstruct(clean, 0.0)[None] for each in plain}
+            errors[name] = {label: (values - clean).square().mean(-1).cpu().numpy() for label, values in made.items()}
+        return errors
+
+
+class _DataModule(SignalDataModule):
+    """A data module without a trainer, on some device."""
+
+    def __init__(self, device: torch.device, *arguments: Any, **others: Any) -> None:
+        super().__init__(*arguments, **others)
+        self._device = device
+
+    @property
+    def device(self) -> torch.device:
+        return self._device
+
+
+def _source(model: Trained, wanted: Wanted) -> SignalSource:
+    """The signals that are wanted.
+
+    Raises:
+        SettingError: They are those of a file, and it is not there, or others are wanted.
+    """
+    data = model.settings.data
+    if data.path is not None:
+        others = {"--families": wanted.families, "--sigma": wanted.sigma, "--data-seed": wanted.data_seed}
+        if given := [name for name, value in others.items() if value is not None]:
+            needed = "left alone: its signals are those of a file, and it is evaluated on its validation signals"
+            raise SettingError(f"{model.folder}: {given[0]} must be {needed}")
+        return build.make_source(model.settings)
+    assert data.families is not None, "the settings are checked"
+    assert data.sigma is not None
+    families = data.families if wanted.families is None else wanted.families
+    sigma = data.sigma if wanted.sigma is None else wanted.sigma
+    changed = replace(data, families=list(families), sigma=sigma, seed=_data_seed(model, wanted))
+    return build.make_source(replace(model.settings, data=changed))
+
+
+def _data_seed(model: Trained, wanted: Wanted) -> int:
+    if model.settings.data.path is not None:
+        return model.settings.data.seed
+    return DATA_SEED if wanted.data_seed is None else wanted.data_seed
