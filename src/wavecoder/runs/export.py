@@ -44,7 +44,7 @@ def export(folder: Path, output: Path, seed: int | Literal["best", "mean"] = "be
     write_atomically(output, exported.content)
     size = len(exported.content) / 1000
     which = f"mean of {len(model.seeds)} seeds" if seed == "mean" else f"seed {model.seed}"
-    checked = f"checked with {exported.checked_with}: differs by {exported.difference:.0e} of the largest value at most"
+    checked = f"checked with {exported.checked_with}: differs by {exported.difference:.1g} of the largest value at most"
     return f"{output}: {model.label} autoencoder, latent {model.latent_dim}, {which}; {size:,.0f} kB; {checked}"
 
 

@@ -6,7 +6,7 @@ import json
 import logging
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from importlib.metadata import version
 from typing import NamedTuple
 
@@ -48,16 +48,13 @@ class Reconstructor(nn.Module):
     """From signals in the user's units to reconstructions in the same units: of one network, or the mean of several.
 
     Args:
-        ensemble: The networks. They are copied, in 32 bits.
+        networks: The networks: one, several that are stacked, or a list of such modules.
         scaling: What signals are scaled by before they are given to the networks.
     """
 
-    def __init__(self, ensemble: Ensemble, scaling: Scaling) -> None:
+    def __init__(self, networks: nn.Module, scaling: Scaling) -> None:
         super().__init__()
-        self.ensemble = copy.deepcopy(ensemble).float().cpu().eval()
-        for parameter in self.ensemble.parameters():
-            parameter.grad = None
-            parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)  # they are views of one tensor
+        self.networks = networks
         self.scaling = scaling
 
     def forward(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
@@ -68,31 +65,18 @@ class Reconstructor(nn.Module):
         return scaled.undo(self._reconstruct(scaled.values))
 
     def _reconstruct(self, signals: Tensor) -> Tensor:
-        if self.ensemble.num_members == 1:
-            return reconstruction(self.ensemble.network, signals)
-        return self.ensemble(signals).mean(0)
+        if isinstance(self.networks, Ensemble):
+            return self.networks(signals).mean(0)
+        if isinstance(self.networks, nn.ModuleList):
+            return torch.stack([reconstruction(network, signals) for network in self.networks]).mean(0)
+        return reconstruction(self.networks, signals)
 
 
 def to_onnx(model: Trained) -> Exported:
     """A network as ONNX, with what is known of it in its metadata, executed by onnxruntime."""
-    import onnx
     import onnxruntime  # type: ignore[import-untyped]
 
-    with _quiet(), _reason_in_one_line(model):
-        made = torch.onnx.export(
-            *(_traced(model), ()),
-            dynamo=True,
-            verbose=False,
-            external_data=False,
-            input_names=["signals"],
-            output_names=["reconstructions"],
-        )
-        assert made is not None
-        proto: onnx.ModelProto = made.model_proto
-    _name_batch(proto)
-    proto.producer_name, proto.producer_version = "wavecoder", version("wavecoder")
-    onnx.helper.set_model_props(proto, metadata(model))
-    content = proto.SerializeToString()
+    content = _converted(model, _as_onnx)
     options = onnxruntime.SessionOptions()
     options.log_severity_level, options.intra_op_num_threads = 3, 1
     with _reason_in_one_line(model):
@@ -105,19 +89,49 @@ def to_onnx(model: Trained) -> Exported:
     return Exported(content, f"onnxruntime {onnxruntime.__version__}", _difference(model, execute))
 
 
+def _as_onnx(model: Trained, program: ExportedProgram) -> bytes:
+    import onnx
+
+    made = torch.onnx.export(
+        *(program, ()),
+        dynamo=True,
+        verbose=False,
+        external_data=False,
+        input_names=["signals"],
+        output_names=["reconstructions"],
+    )
+    assert made is not None
+    proto: onnx.ModelProto = made.model_proto
+    graph = proto.graph
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "batch"
+    # the exporter notes which lines of code it has read, with their paths
+    del graph.value_info[:]
+    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
+        del part.metadata_props[:]
+        part.ClearField("doc_string")
+    proto.producer_name, proto.producer_version = "wavecoder", version("wavecoder")
+    onnx.helper.set_model_props(proto, metadata(model))
+    return proto.SerializeToString()
+
+
 def to_program(model: Trained) -> Exported:
     """A network as a program of `torch.export`, with what is known of it as an extra file, loaded back and executed."""
-    file = io.BytesIO()
-    with _quiet(), _reason_in_one_line(model):
-        torch.export.save(_traced(model), file, extra_files={EXTRA_FILE: json.dumps(metadata(model), indent=2)})
-        file.seek(0)
-        program = torch.export.load(file).module()
+    content = _converted(model, _as_program)
+    with _quiet():
+        program = torch.export.load(io.BytesIO(content)).module()
 
     def execute(signals: Tensor) -> np.ndarray:
         with torch.no_grad():
             return np.asarray(program(signals))
 
-    return Exported(file.getvalue(), f"torch {torch.__version__.partition('+')[0]}", _difference(model, execute))
+    return Exported(content, f"torch {torch.__version__.partition('+')[0]}", _difference(model, execute))
+
+
+def _as_program(model: Trained, program: ExportedProgram) -> bytes:
+    file = io.BytesIO()
+    torch.export.save(program, file, extra_files={EXTRA_FILE: json.dumps(metadata(model), indent=2)})
+    return file.getvalue()
 
 
 EXPORTERS: Mapping[str, Callable[[Trained], Exported]] = {".onnx": to_onnx, ".pt2": to_program}
@@ -143,22 +157,38 @@ def metadata(model: Trained) -> dict[str, str]:
     }
 
 
-def _traced(model: Trained) -> ExportedProgram:
-    """The operations of a network, for any number of signals."""
+def _converted(model: Trained, convert: Callable[[Trained, ExportedProgram], bytes]) -> bytes:
+    """The content of a file: of all networks at once, or where PyTorch cannot do that, of one after another.
+
+    Raises:
+        SettingError: It can do neither.
+    """
+    ensemble = copy.deepcopy(model.ensemble).float().cpu().eval()
+    if ensemble.num_members > 1:
+        with _quiet(), suppress(Exception):
+            return convert(model, _traced(model, ensemble))
+    members = [_member(ensemble, number) for number in range(ensemble.num_members)]
+    with _quiet(), _reason_in_one_line(model):
+        return convert(model, _traced(model, nn.ModuleList(members) if len(members) > 1 else members[0]))
+
+
+def _traced(model: Trained, networks: nn.Module) -> ExportedProgram:
+    """The operations of networks, for any number of signals."""
+    for parameter in networks.parameters():
+        parameter.grad = None
+        parameter.data = parameter.detach().clone(memory_format=torch.contiguous_format)  # they may be views of one tensor
     example = torch.zeros(_EXAMPLE, model.signal_length)
-    module = Reconstructor(model.ensemble, model.scaling).eval()
+    module = Reconstructor(networks, model.scaling).eval()
     return torch.export.export(module, (example,), dynamic_shapes=({0: Dim("batch")},), strict=False)
 
 
-def _name_batch(proto: "onnx.ModelProto") -> None:  # type: ignore[name-defined]  # noqa: F821
-    """Call the dynamic dimension `batch`, and leave out what the exporter notes of the code it has read, with its paths."""
-    graph = proto.graph
-    for value in (*graph.input, *graph.output):
-        value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    del graph.value_info[:]
-    for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
-        del part.metadata_props[:]
-        part.ClearField("doc_string")
+def _member(ensemble: Ensemble, number: int) -> nn.Module:
+    """One network of an ensemble by itself."""
+    network = copy.deepcopy(ensemble.network)
+    if ensemble.num_members > 1:
+        for values in (*network.parameters(), *network.buffers()):
+            values.data = values.data[number]
+    return network
 
 
 def _difference(model: Trained, execute: Callable[[Tensor], np.ndarray]) -> float:
@@ -196,6 +226,8 @@ def _reason_in_one_line(model: Trained) -> Iterator[None]:
         while cause.__cause__ is not None:
             cause = cause.__cause__
         first = next((line.strip() for line in str(cause).splitlines() if line.strip()), type(cause).__name__)
+        if first.startswith("Constraints violated"):
+            first = "it does not take batches of any size"
         raise SettingError(f"{model.folder}: {model.label} cannot be exported: {first}") from error
 
 
