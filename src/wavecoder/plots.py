@@ -18,6 +18,8 @@ from numpy import ndarray
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
 _SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
+_MADE = [(VERMILION, "-"), (BLUE, "--"), (GREEN, "-.")]  # by the autoencoder, by references
+_MOST_KINDS = 20  # labels that are told apart by colour and marker
 _TIME = "time t"  # in the paper's unit, which has no name
 
 
@@ -73,6 +75,92 @@ def reconstructions(
     figure.suptitle(title, y=1 - 0.12 / height, va="top")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
     return figure
+
+
+def examples(
+    times: Float[ndarray, " time"],
+    signals: Float[ndarray, "signal time"],
+    series: Mapping[str, Float[ndarray, "signal time"]],
+    errors: Mapping[str, Float[ndarray, " signal"]],
+    title: str,
+) -> Figure:
+    """Signals, one panel for each, and their reconstructions over them.
+
+    Args:
+        times: Time grid.
+        signals: The signals.
+        series: The reconstructions, by what made them.
+        errors: The error of each reconstruction.
+        title: Title of the figure.
+    """
+    figure, axes = _grid(len(signals), 4, 3.3, 2.3, sharex=True)
+    for number, (axis, signal) in enumerate(zip(axes, signals, strict=True)):
+        axis.plot(times, signal, color=BLACK, linewidth=2.6, alpha=0.3, label="signal")
+        for (name, made), (color, style) in zip(series.items(), _MADE, strict=False):
+            axis.plot(times, made[number], color=color, linestyle=style, linewidth=1.3, label=name)
+        axis.set_title("   ".join(f"{name} {values[number]:.2g}" for name, values in errors.items()), fontsize=8.5)
+        if number >= len(signals) - 4:
+            axis.set_xlabel(_TIME)
+            axis.xaxis.set_tick_params(labelbottom=True)
+        if number % 4 == 0:
+            axis.set_ylabel("value")
+    figure.suptitle(title)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(series), frameon=False)
+    return figure
+
+
+def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | None, title: str) -> Figure:
+    """Where signals lie in the latent, coloured by their labels.
+
+    A latent of one value is drawn as a histogram, for each label; one of two as points; of a larger one the first two principal
+    components.
+
+    Args:
+        latent: The latent of each signal.
+        labels: Numbers or texts, one for each signal; None if there are none.
+        title: Title of the figure.
+    """
+    figure, (axis,) = _grid(1, 1, 6.4, 4.4)
+    names = ["latent z"] if latent.shape[1] == 1 else ["latent value 1", "latent value 2"]
+    if latent.shape[1] > 2:
+        centred = latent - latent.mean(0)
+        _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
+        latent = centred @ directions[:2].T
+        shares = np.square(lengths) / max(np.square(lengths).sum(), np.finfo(float).tiny)
+        names = [f"principal component {n + 1} of the latent ({shares[n]:.0%} of its variance)" for n in range(2)]
+    kinds = [] if labels is None else np.unique(labels).tolist()
+    size = 14 if len(latent) < 500 else 7
+    if labels is not None and len(kinds) > _MOST_KINDS and labels.dtype.kind in "iuf":
+        across = labels if latent.shape[1] == 1 else latent[:, 1]
+        points = axis.scatter(latent[:, 0], across, s=size, c=labels, cmap="cividis", linewidths=0)
+        figure.colorbar(points, ax=axis, label="label")
+        names = [*names, "label"][:2]
+    elif latent.shape[1] == 1:
+        groups = {str(kind): latent[labels == kind, 0] for kind in kinds} if 0 < len(kinds) <= _MOST_KINDS else {"": latent[:, 0]}
+        _histograms(axis, groups)
+        names = [*names, "signals"]
+    else:
+        groups = {str(kind): latent[labels == kind] for kind in kinds} if 0 < len(kinds) <= _MOST_KINDS else {"": latent}
+        for number, (name, points) in enumerate(groups.items()):
+            color, marker = _SERIES[number % len(_SERIES)][0], "o^sD"[number // len(_SERIES) % 4]
+            axis.scatter(points[:, 0], points[:, 1], s=size, color=color, marker=marker, alpha=0.75, linewidths=0, label=name)
+    axis.set(xlabel=names[0], ylabel=names[1])
+    figure.suptitle(title)
+    if 0 < len(kinds) <= _MOST_KINDS:
+        figure.legend(
+            *axis.get_legend_handles_labels(), loc="outside right center", frameon=False, title="label", markerscale=1.5
+        )
+    return figure
+
+
+def _histograms(axis: Axes, groups: Mapping[str, Float[ndarray, " signal"]]) -> None:
+    """Histograms with common bins, over one another as outlines."""
+    everything = np.concatenate(list(groups.values()))
+    bins = np.histogram_bin_edges(everything, bins=min(60, max(10, len(everything) // 15))).tolist()
+    for number, (name, values) in enumerate(groups.items()):
+        color, style = _SERIES[number % len(_SERIES)]
+        axis.hist(values, bins, color=color, alpha=0.18)
+        axis.hist(values, bins, color=color, histtype="step", linestyle=style, linewidth=1.5, label=name)
 
 
 def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]) -> Figure:

@@ -46,12 +46,10 @@ class Collection:
         self.path = Path(path)
         self._label_name = labels
         self._parts = _recordings(self.path, key) if self.path.is_dir() else [open_stored(self.path, key, labels)]
-        rates = {part.rate for part in self._parts}
+        rates = sorted({part.rate or 0.0 for part in self._parts})
         if len(rates) > 1:
-            raise FileError(
-                path, f"recordings have rates of {', '.join(f'{rate:g}' for rate in sorted(rates))} Hz; one is needed"
-            )
-        self.rate = rates.pop()
+            raise FileError(path, f"has recordings of {' and '.join(f'{rate:g}' for rate in rates)} Hz; all must have one rate")
+        self.rate = rates[0] or None
         first = self._parts[0]
         if not first.is_recording:
             self.count, self.signal_length = first.shape

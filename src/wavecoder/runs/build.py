@@ -196,18 +196,8 @@ def make_source(settings: Settings) -> SinusoidSource | FileSource:
         assert data.families is not None, "the settings are checked"
         assert data.sigma is not None
         assert data.test_frequency is not None
-        return SinusoidSource(
-            *(
-                data.families,
-                data.sigma,
-                data.signal_length,
-                data.dt,
-                data.train_size,
-                data.val_size,
-                data.test_frequency,
-                data.seed,
-            )
-        )
+        of_grid = (data.signal_length, data.dt, data.train_size, data.val_size)
+        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed)
     arguments = (data.path, data.key, data.labels, data.scaling, data.signal_length, data.dt)
     try:
         return _file_source(*arguments, data.train_size, data.val_size, data.seed, files=tuple(stamp(data.path)))

@@ -20,7 +20,7 @@ from wavecoder.runs.saved import SavedRun, read_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
-from wavecoder.signals import SinusoidSource, training_signals
+from wavecoder.signals import SignalSource, training_signals
 
 Seed = int | Literal["best", "all", "mean"]
 _TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}  # of parameters, by Lightning's name of the precision
@@ -93,7 +93,7 @@ class Trained:
         self.signal_length = saved.settings.data.signal_length
         self.dt = saved.settings.data.dt
         self.scaling = Scaling()
-        self.source: SinusoidSource = build.make_source(saved.settings)
+        self.source: SignalSource = build.make_source(saved.settings)
         self.ensemble = _restored(saved, self.seeds if isinstance(self.seed, str) else [self.seed], device)
         precision, threads = str(saved.settings.trainer.get("precision", "32-true")), engine_threads(saved.settings)
         # neither the loss nor the optimiser matters: what was trained by the compiled engine had a loss that it knows
@@ -176,7 +176,7 @@ class Trained:
     def moments(self) -> Moments:
         """What the references were fitted to: moments of the training signals, or of their distribution (basis=population)."""
         prior = self.source.prior(self.device)
-        if self.settings.basis == "population":
+        if self.settings.basis == "population" and prior is not None:
             return population_moments(prior)
         return moments_of(training_signals(self.source, self.device))
 

@@ -70,7 +70,7 @@ def file_state(config: DictConfig) -> list[tuple[str, int, int]]:
 
     cwd = OmegaConf.select(config, "hydra.runtime.cwd")
     if cwd is None and HydraConfig.initialized():
-        cwd = OmegaConf.select(HydraConfig.get(), "runtime.cwd")
+        cwd = HydraConfig.get().runtime.cwd
     try:
         return stamp(Path(cwd or "", Path(str(path)).expanduser()))
     except OSError:

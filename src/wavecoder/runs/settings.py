@@ -9,16 +9,18 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Optional
+from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
 
 if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_config`
-    FromFile, FloatFromFile = int, float
-else:  # as OmegaConf reads it
-    FromFile, FloatFromFile = Optional[int], Optional[float]
+    FromFile: TypeAlias = int
+    FloatFromFile: TypeAlias = float
+else:  # as OmegaConf reads it, in all its versions
+    FromFile = Optional[int]  # noqa: UP045
+    FloatFromFile = Optional[float]  # noqa: UP045
 
 RENAMED = {
     "replicas": "num_seeds",

@@ -83,7 +83,9 @@ def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
     """The table at the end of a run: every error of the autoencoder next to those of the references."""
     seeds, names = results["num_seeds"], list(results["references"])
     title = title or f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
-    table = Table(title=title, box=box.SIMPLE_HEAD)
+    # Wiener filter and Bayes denoiser are measured on the same noisy signals
+    caption = "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
+    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
     table.add_column("error", no_wrap=True)
     table.add_column("autoencoder" if seeds == 1 else f"mean ± std of {seeds}", justify="right")
     if seeds > 1:

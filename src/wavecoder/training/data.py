@@ -5,6 +5,7 @@ What Lightning takes for a batch is here a *chunk*: the batches of several optim
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import Any
 
@@ -14,7 +15,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavecoder.engine.base import Block, Signals
+from wavecoder.file_source import FileSource
 from wavecoder.metrics import EvaluationBatch
+from wavecoder.references import Moments, moments_of
 from wavecoder.rng import generator
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, training_signals
 
@@ -127,6 +130,18 @@ class SignalDataModule(L.LightningDataModule):
     def times(self) -> Float[Tensor, " time"]:
         """The time grid of the signals."""
         return self.signals.times(self.device)
+
+    @cached_property
+    def moments(self) -> Moments:
+        """The moments of the training signals, as the network sees them, taken when they are first needed."""
+        return moments_of(self.training_signals())
+
+    def state_dict(self) -> dict[str, Any]:
+        """What checkpoints keep of signals from a file, so that what was trained on them can be used without it."""
+        if not isinstance(self.signals, FileSource) or self.rank:  # the first process writes the checkpoints
+            return {}
+        moments = {"mean": self.moments.mean.cpu(), "second_moment": self.moments.second_moment.cpu()}
+        return self.signals.state() | {"batch_size": self.batch_size} | moments
 
     def train_dataloader(self) -> "TrainingChunks":
         return TrainingChunks(self)

@@ -1,4 +1,4 @@
-"""What a run draws at its end: the noisy test signals and their reconstructions, and a one-dimensional latent."""
+"""What a run draws at its end: test signals, or signals of a file, with their reconstructions, and the latent."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,19 +13,27 @@ from matplotlib.image import imread
 from torch import Tensor
 
 from wavecoder import plots, signals
+from wavecoder.file_source import FileSource
 from wavecoder.references import REFERENCES, Reference
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import write_arrays, write_figure
 from wavecoder.training.module import AutoencoderModule
 
+_EXAMPLES = 8  # signals of a file that are drawn
+_LATENTS = 2_000  # validation signals whose latents are kept and drawn
+
 
 class ReconstructionFigures(L.Callback):
     """Draws, for each noise level, the noisy test signals, and their reconstructions by the autoencoder and the references.
 
-    A latent of one dimension is drawn as well: where the signals of each family lie in it, and what the decoder makes of it. The
-    figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The data
-    behind them, of all seeds, go to `reconstructions.npz`.
+    A latent of one dimension is drawn as well: where the signals of each family lie in it, and what the decoder makes of it.
+
+    Of signals from a file, some of the validation are drawn with their reconstructions, from the best to the worst, and where the
+    validation signals lie in the latent, by their labels if there are any.
+
+    The figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The
+    data behind them, of all seeds, go to `reconstructions.npz`.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -35,23 +43,31 @@ class ReconstructionFigures(L.Callback):
         datamodule = datamodule_of(trainer)
         tensors = {"times": datamodule.times, "shown": median_member(pl_module.meter.compute()["val/mse"])}
         callback = find_references(trainer)
-        tensors |= noisy_reconstructions(datamodule, pl_module, callback.references if callback else {}) | _latent(
-            datamodule, pl_module
-        )
+        references = callback.references if callback else {}
+        tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
+        source = datamodule.signals
+        if isinstance(source, FileSource):
+            tensors |= file_reconstructions(datamodule, source, pl_module, references)
         arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
         shown = arrays["shown"] = int(tensors["shown"])
         prior = datamodule.signals.prior(datamodule.device)
         if prior is not None:
             arrays["families"] = np.array(prior.families)
+        if isinstance(source, FileSource) and (labels := source.validation_labels()) is not None:
+            arrays["labels"] = labels[:_LATENTS]
         write_arrays(Path(trainer.default_root_dir), arrays)
 
         for std in datamodule.noise.eval_std:
             if f"noisy_{std}" in arrays:
                 self._keep(trainer, f"sine_noise_{std}", reconstruction_figure(arrays, std, pl_module.label))
-        if "latent" in arrays:
+        title = f"The latent of the {pl_module.label} autoencoder"
+        if isinstance(source, FileSource):
+            self._keep(trainer, "reconstructions", examples_figure(arrays, pl_module.label))
+            points = plots.latent_points(arrays["latent"][shown], arrays.get("labels"), f"{title}: validation signals")
+            self._keep(trainer, "latent", points)
+        elif "latent" in arrays:
             curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
             decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
-            title = f"The latent of the {pl_module.label} autoencoder"
             self._keep(trainer, "latent", plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title))
 
     def _keep(self, trainer: L.Trainer, name: str, figure: Figure) -> None:
@@ -97,6 +113,49 @@ def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> 
     names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
     panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
     return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
+
+
+def file_reconstructions(
+    datamodule: SignalDataModule, source: FileSource, module: AutoencoderModule, references: Mapping[str, Reference]
+) -> dict[str, Tensor]:
+    """Some validation signals of a file, their reconstructions, and the latent of many.
+
+    Returns:
+        `signals`, `[signal, time]`, and in the same units `autoencoder_signals`, `[member, signal, time]`, and `svd_signals` and
+        so on, `[signal, time]`; `scale`, `[signal]`, by which errors are scaled; `latent`, `[member, signal, latent]`, of the first
+        validation signals.
+    """
+    many = source.validation_set(datamodule.device).take(torch.arange(min(_LATENTS, source.val_size)))
+    inputs = many.evaluate(datamodule.times)
+    shown = median_member(module.meter.compute()["val/mse"])
+    errors = (module(inputs)[shown] - inputs).square().mean(-1)
+    # evenly from the best to the worst
+    picked = errors.argsort()[torch.linspace(0, len(inputs) - 1, min(_EXAMPLES, len(inputs))).round().long()]
+    signals_shown = many.take(picked).unscaled()
+    scaled = source.scaling.apply(signals_shown)
+    tensors = {"signals": signals_shown, "scale": scaled.scale.squeeze(-1), "latent": module.ensemble.encode(inputs)}
+    tensors["autoencoder_signals"] = scaled.undo(module(scaled.values))
+    for name, reference in references.items():
+        if not reference.denoises:
+            tensors[f"{name}_signals"] = scaled.undo(reference.reconstruct(scaled.values, 0.0))
+    return tensors
+
+
+def examples_figure(arrays: Mapping[str, Any], label: str) -> Figure:
+    """Some signals of a file, and what the autoencoder and the SVD make of them.
+
+    Args:
+        arrays: `times`, what `file_reconstructions` gives, and the member `shown`.
+        label: What the network is called.
+    """
+    series = {"autoencoder": arrays["autoencoder_signals"][arrays["shown"]]}
+    if "svd_signals" in arrays:
+        series["SVD"] = arrays["svd_signals"]
+    scale = np.square(arrays["scale"])
+    errors = {name: np.square(made - arrays["signals"]).mean(-1) / scale for name, made in series.items()}
+    of_scaled = "" if (scale == 1).all() else ", of the scaled signals"
+    title = f"Validation signals, from the best to the worst for the {label} autoencoder: mean squared error per value{of_scaled}"
+    return plots.examples(arrays["times"], arrays["signals"], series, errors, title)
 
 
 def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
-from wavecoder.references import REFERENCES, Moments, Reference, moments_of, population_moments
+from wavecoder.references import REFERENCES, Moments, Reference, population_moments
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
 
@@ -63,7 +63,7 @@ class ReferenceErrors(L.Callback):
                 raise ValueError("basis=population needs signals whose distribution is known; basis=fitted does not")
             self.moments = population_moments(prior)
         else:
-            self.moments = moments_of(datamodule.training_signals())
+            self.moments = datamodule.moments
         created = {name: kind.create(self.rank, prior) for name, kind in REFERENCES.items()}
         self.references = {name: each.fit(self.moments) for name, each in created.items() if each is not None}
         self.errors = measure(self.references, datamodule.test_dataloader())
