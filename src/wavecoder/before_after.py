@@ -177,6 +177,7 @@ def denoised_rows(signals: Mapping[str, Float[ndarray, "2 time"]], title: str) -
             axis.set_ylabel("value")
     figure.suptitle(title)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=2, frameon=False)
+    return figure
 
 
 def _tidy(axis: Axes) -> None:

@@ -23,10 +23,12 @@ class Rows(NamedTuple):
     Attributes:
         values: `[signal, time]`, floating-point numbers, memory-mapped if they are so in a .npy file.
         labels: Numbers or texts, one for each signal; None if there are none.
+        stored: The file that they are from; None for others.
     """
 
     values: ndarray
     labels: ndarray | None = None
+    stored: Stored | None = None
 
 
 class Recording:
@@ -37,10 +39,11 @@ class Recording:
         length: Number of samples.
         rate: Samples in a second; None if the file does not say.
         subtype: How an audio file stores a sample, in libsndfile's words; None for others.
+        stored: The file, as it was opened.
     """
 
     def __init__(self, stored: Stored) -> None:
-        self._stored = stored
+        self.stored = stored
         self.path = stored.path
         self.length = stored.shape[0]
         self.rate = stored.rate
@@ -53,7 +56,7 @@ class Recording:
             FileError: A sample is not a finite number, or the file ends too early.
         """
         first = 0
-        for block in self._stored.blocks(size):
+        for block in self.stored.blocks(size):
             require_finite(self.path, block, first)
             first += len(block)
             yield block.astype(np.float32, copy=False)
@@ -98,4 +101,4 @@ def _opened(stored: Stored, labels: str | None) -> Rows | Recording:
     check_rows(stored)
     values = stored.read()
     usable = values.dtype.kind == "f" and values.dtype.isnative
-    return Rows(values if usable else values.astype(np.float32), labels_of(stored, labels))
+    return Rows(values if usable else values.astype(np.float32), labels_of(stored, labels), stored)

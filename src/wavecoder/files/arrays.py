@@ -141,7 +141,11 @@ class Npy(_Array):
 
 
 class Npz(_Array):
-    """One array in a .npz file: the one asked for, or the only one beside the labels."""
+    """One array in a .npz file: the one asked for, or the only one beside the labels.
+
+    Attributes:
+        name: Its name.
+    """
 
     suffixes = (".npz",)
 
@@ -158,11 +162,18 @@ class Npz(_Array):
             raise FileError(path, f"key=null: must name one of its arrays, {there}")
         if key is not None and key not in self._names:
             raise FileError(path, f"key={key}: must be one of {', '.join(self._names)}")
-        self._name = key or candidates[0]
-        with self._open(self._name) as file:
+        self.name = key or candidates[0]
+        with self._open(self.name) as file:
             self.header = read_header(path, file)
         require_real(path, self.header.dtype)
         self.shape = signal_shape(path, self.header.shape)
+
+    def others(self) -> Iterator[tuple[str, bytes]]:
+        """The other arrays of the file: the name of each in the archive, and its content."""
+        with zipfile.ZipFile(self.path) as archive:
+            for name in archive.namelist():
+                if name != f"{self.name}.npy":
+                    yield name, archive.read(name)
 
     @contextmanager
     def _open(self, name: str) -> Iterator[BinaryFile]:
@@ -174,7 +185,7 @@ class Npz(_Array):
 
     @contextmanager
     def _values(self) -> Iterator[BinaryFile]:
-        with self._open(self._name) as file:
+        with self._open(self.name) as file:
             file.read(self.header.offset)
             yield file
 
@@ -182,7 +193,7 @@ class Npz(_Array):
         if name is not None and name not in self._names:
             raise FileError(self.path, f"labels={name}: must be one of {', '.join(self._names)}")
         found = [each for each in (name,) if each] or [each for each in _LABELS_IN_NPZ if each in self._names]
-        if not found or found[0] == self._name:
+        if not found or found[0] == self.name:
             return None
         with self._open(found[0]) as file:
             header = read_header(self.path, file)

@@ -13,7 +13,12 @@ from wavecoder.files.base import LABEL_NAMES, FileError, Stored, require_package
 
 
 class Text(Stored):
-    """Numbers in a .csv or .tsv file, with or without a line of names."""
+    """Numbers in a .csv or .tsv file, with or without a line of names.
+
+    Attributes:
+        names: Those of the columns; None if it has none.
+        label_column: The position of the labels among them; None if there are none.
+    """
 
     suffixes = (".csv", ".tsv")
 
@@ -30,8 +35,9 @@ class Text(Stored):
         if labels is not None and labels not in first:
             there = f"; its columns are {', '.join(first)}" if self._has_names and len(first) <= 12 else ""
             raise FileError(path, f"has no column of labels named {labels}{there}")
-        self._label_column = next((first.index(name) for name in names if self._has_names and name in first), None)
-        self._columns = [number for number in range(len(first)) if number != self._label_column]
+        self.names = first if self._has_names else None
+        self.label_column = next((first.index(name) for name in names if self._has_names and name in first), None)
+        self._columns = [number for number in range(len(first)) if number != self.label_column]
 
     def _first_line(self) -> list[str]:
         try:
@@ -57,8 +63,8 @@ class Text(Stored):
         if not chunks:
             raise FileError(self.path, "holds no rows")
         labels = None
-        if self._label_column is not None:
-            labels = np.concatenate([chunk.iloc[:, self._label_column].to_numpy() for chunk in chunks])
+        if self.label_column is not None:
+            labels = np.concatenate([chunk.iloc[:, self.label_column].to_numpy() for chunk in chunks])
             labels = labels.astype(str) if labels.dtype.kind == "O" else labels
         return np.concatenate([self._numbers(chunk) for chunk in chunks]), labels
 
@@ -79,7 +85,7 @@ class Text(Stored):
         """Data frames of at most `size` rows."""
         import pandas as pd
 
-        count = len(self._columns) + (self._label_column is not None)
+        count = len(self._columns) + (self.label_column is not None)
         arguments: dict[str, Any] = {"header": None, "names": range(count), "index_col": False, "encoding": "utf-8-sig"}
         arguments["skip_blank_lines"] = len(self._columns) > 1  # in a recording they are gaps
         arguments |= {"sep": self._separator, "skiprows": int(self._has_names), "skipinitialspace": True}

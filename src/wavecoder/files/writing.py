@@ -1,5 +1,6 @@
 """Writing signals block by block, into a file that appears when it is complete."""
 
+import csv
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,7 +12,9 @@ import numpy as np
 from numpy import ndarray
 from numpy.lib import format as npy
 
+from wavecoder.files.arrays import Npz
 from wavecoder.files.base import FileError, require_package
+from wavecoder.files.tables import Text
 
 if TYPE_CHECKING:
     from wavecoder.files import Recording, Rows
@@ -44,8 +47,10 @@ class Writer:
 def create(path: Path | str, like: "Rows | Recording", force: bool = False) -> Iterator[Writer]:
     """Create a file of as many rows or samples as another has, of the kind that its suffix says.
 
-    It is written under another name beside it, and renamed at the end; on any error nothing is left. Recordings in .wav and .flac
-    keep the rate, and the kind of samples where the format has it.
+    A .npz file keeps the names and the other arrays of the one that was read, a table the names of its columns and its labels.
+
+    The file is written under another name beside it, and renamed at the end; on any error nothing is left. Recordings in .wav and
+    .flac keep the rate, and the kind of samples where the format has it.
 
     Args:
         path: The new file.
@@ -65,7 +70,7 @@ def create(path: Path | str, like: "Rows | Recording", force: bool = False) -> I
         raise FileError(path, f"there is no folder {path.parent}")
     if path.exists() and not force:
         raise FileError(path, "exists already; --force replaces it")
-    temporary = path.with_name(f".{path.stem}.{token_hex(4)}{path.suffix}")
+    temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
         with ExitStack() as stack:
             yield kind(path, temporary, like, stack)
@@ -102,17 +107,33 @@ def _npy(path: Path, temporary: Path, like: "Rows | Recording", stack: ExitStack
 
 def _npz(path: Path, temporary: Path, like: "Rows | Recording", stack: ExitStack) -> Writer:
     archive = stack.enter_context(zipfile.ZipFile(temporary, "x", zipfile.ZIP_DEFLATED))
-    file = stack.enter_context(archive.open(f"{_NAME}.npy", "w", force_zip64=True))
+    name = _NAME
+    if isinstance(like.stored, Npz):
+        name = like.stored.name
+        for other, content in like.stored.others():
+            archive.writestr(other, content)
+    file = stack.enter_context(archive.open(f"{name}.npy", "w", force_zip64=True))
     return Writer(path, _put_values(file, _shape(like), _dtype(like)), False)
 
 
 def _text(path: Path, temporary: Path, like: "Rows | Recording", stack: ExitStack) -> Writer:
     separator = "\t" if path.suffix.lower() == ".tsv" else ","
-    file = stack.enter_context(temporary.open("x", encoding="utf-8"))
-    digits = 17 if _dtype(like).itemsize > 4 else 9  # that give back the same number
+    file = stack.enter_context(temporary.open("x", encoding="utf-8", newline=""))
+    table = csv.writer(file, delimiter=separator, lineterminator="\n")
+    number = "%.17g" if _dtype(like).itemsize > 4 else "%.9g"  # that give back the same number
+    place = None
+    if isinstance(like.stored, Text) and like.stored.names:
+        table.writerow(like.stored.names)
+        place = like.stored.label_column
+    labels = iter(like.labels if isinstance(like, tuple) and like.labels is not None else ())
 
     def put(block: ndarray) -> None:
-        np.savetxt(file, block, f"%.{digits}g", separator)
+        if place is None:
+            np.savetxt(file, block, number, separator)
+            return
+        for row in block:
+            cells = [number % value for value in row]
+            table.writerow([*cells[:place], next(labels), *cells[place:]])
 
     return Writer(path, put, False)
 

@@ -195,6 +195,8 @@ def _sampling(model: Trained, signals: Rows | Recording) -> Iterator[str]:
         few, many = 2 * np.pi / model.dt / np.quantile(frequencies, [0.9, 0.1])
         periods = f"in 80 % of the training signals a period has {few:.0f} to {many:.0f} samples"
         yield f"note: the run's unit of time has no name, so sampling rates cannot be compared; {periods}"
+    elif signals.rate is not None and model.dt == 1:
+        yield "note: the run does not know its sampling rate (data.dt=1), so it cannot be compared with the recording's"
     elif signals.rate is not None and abs(model.dt * signals.rate - 1) > _SAME_RATE:
-        steps = f"the recording's sampling step is {1 / signals.rate:.4g} s and the training signals' {model.dt:.4g}"
+        steps = f"the recording's sampling step is {1 / signals.rate:.4g} s and that of the training signals {model.dt:.4g}"
         yield f"warning: {steps} (data.dt); the result should not be trusted"
