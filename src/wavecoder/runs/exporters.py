@@ -105,7 +105,7 @@ def _as_onnx(model: Trained, program: ExportedProgram) -> bytes:
     graph = proto.graph
     for value in (*graph.input, *graph.output):
         value.type.tensor_type.shape.dim[0].dim_param = "batch"
-    # the exporter notes which lines of code it has read, with their paths
+    # notes of the exporter about the code that it has read; they hold paths of this machine
     del graph.value_info[:]
     for part in (graph, *graph.node, *graph.input, *graph.output, *graph.initializer):
         del part.metadata_props[:]
@@ -129,6 +129,8 @@ def to_program(model: Trained) -> Exported:
 
 
 def _as_program(model: Trained, program: ExportedProgram) -> bytes:
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
     file = io.BytesIO()
     torch.export.save(program, file, extra_files={EXTRA_FILE: json.dumps(metadata(model), indent=2)})
     return file.getvalue()
