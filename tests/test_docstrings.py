@@ -5,7 +5,7 @@ from importlib import import_module
 
 import pytest
 
-MODULES = ["", "rng", "signals", "networks", "ensemble", "references", "windows", "engine"]
+MODULES = ["", "rng", "signals", "networks", "ensemble", "references", "windows", "engine", "files", "file_source", "scaling"]
 
 
 @pytest.mark.parametrize("name", MODULES)

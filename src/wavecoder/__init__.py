@@ -19,6 +19,7 @@ _MODULES = {
     "Ensemble": "ensemble",
     "Sinusoids": "signals",
     "SinusoidSource": "signals",
+    "FileSource": "file_source",
     "add_noise": "signals",
     "time_grid": "signals",
     "FAMILIES": "families",

@@ -43,6 +43,7 @@ class FileSource:
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> path = Path(tempfile.mkdtemp(), "signals.npy")
         >>> np.save(path, np.random.default_rng(0).standard_normal((1000, 64)))
         >>> source = FileSource(path, scaling="set")

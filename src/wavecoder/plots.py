@@ -112,8 +112,8 @@ def examples(
 def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | None, title: str) -> Figure:
     """Where signals lie in the latent, coloured by their labels.
 
-    A latent of one value is drawn as a histogram, for each label; one of two as points; of a larger one the first two principal
-    components.
+    A latent of one value is drawn as a strip of points for each label, or as a histogram; one of two as points; of a larger one
+    the first two principal components.
 
     Args:
         latent: The latent of each signal.
@@ -124,43 +124,38 @@ def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | Non
     names = ["latent z"] if latent.shape[1] == 1 else ["latent value 1", "latent value 2"]
     if latent.shape[1] > 2:
         centred = latent - latent.mean(0)
-        _, lengths, directions = np.linalg.svd(centred, full_matrices=False)
-        latent = centred @ directions[:2].T
-        shares = np.square(lengths) / max(np.square(lengths).sum(), np.finfo(float).tiny)
+        powers, directions = np.linalg.eigh(centred.T @ centred)  # ascending
+        latent = centred @ directions[:, :-3:-1]
+        shares = powers[::-1] / max(powers.sum(), np.finfo(float).tiny)
         names = [f"principal component {n + 1} of the latent ({shares[n]:.0%} of its variance)" for n in range(2)]
     kinds = [] if labels is None else np.unique(labels).tolist()
+    is_grouped = 0 < len(kinds) <= _MOST_KINDS
     size = 14 if len(latent) < 500 else 7
     if labels is not None and len(kinds) > _MOST_KINDS and labels.dtype.kind in "iuf":
         across = labels if latent.shape[1] == 1 else latent[:, 1]
         points = axis.scatter(latent[:, 0], across, s=size, c=labels, cmap="cividis", linewidths=0)
         figure.colorbar(points, ax=axis, label="label")
         names = [*names, "label"][:2]
-    elif latent.shape[1] == 1:
-        groups = {str(kind): latent[labels == kind, 0] for kind in kinds} if 0 < len(kinds) <= _MOST_KINDS else {"": latent[:, 0]}
-        _histograms(axis, groups)
+    elif latent.shape[1] == 1 and not is_grouped:
+        axis.hist(latent[:, 0], bins=min(60, max(10, len(latent) // 15)), color=SKY)
         names = [*names, "signals"]
     else:
-        groups = {str(kind): latent[labels == kind] for kind in kinds} if 0 < len(kinds) <= _MOST_KINDS else {"": latent}
+        if latent.shape[1] == 1:  # a strip for each label
+            places = np.searchsorted(kinds, labels)  # type: ignore[arg-type]
+            latent = np.stack([latent[:, 0], places + np.random.default_rng(0).uniform(-0.3, 0.3, len(latent))], axis=1)
+            axis.set_yticks(range(len(kinds)), [str(kind) for kind in kinds])
+            names = [*names, "label"]
+        groups = {str(kind): latent[labels == kind] for kind in kinds} if is_grouped else {"": latent}
         for number, (name, points) in enumerate(groups.items()):
             color, marker = _SERIES[number % len(_SERIES)][0], "o^sD"[number // len(_SERIES) % 4]
             axis.scatter(points[:, 0], points[:, 1], s=size, color=color, marker=marker, alpha=0.75, linewidths=0, label=name)
     axis.set(xlabel=names[0], ylabel=names[1])
     figure.suptitle(title)
-    if 0 < len(kinds) <= _MOST_KINDS:
+    if is_grouped and names[1] != "label":
         figure.legend(
             *axis.get_legend_handles_labels(), loc="outside right center", frameon=False, title="label", markerscale=1.5
         )
     return figure
-
-
-def _histograms(axis: Axes, groups: Mapping[str, Float[ndarray, " signal"]]) -> None:
-    """Histograms with common bins, over one another as outlines."""
-    everything = np.concatenate(list(groups.values()))
-    bins = np.histogram_bin_edges(everything, bins=min(60, max(10, len(everything) // 15))).tolist()
-    for number, (name, values) in enumerate(groups.items()):
-        color, style = _SERIES[number % len(_SERIES)]
-        axis.hist(values, bins, color=color, alpha=0.18)
-        axis.hist(values, bins, color=color, histtype="step", linestyle=style, linewidth=1.5, label=name)
 
 
 def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]) -> Figure:

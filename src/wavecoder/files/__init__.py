@@ -75,6 +75,7 @@ def read_rows(path: Path | str, key: str | None = None, labels: str | None = Non
 
     Example:
         >>> import tempfile
+        >>> import numpy as np
         >>> path = Path(tempfile.mkdtemp(), "signals.npy")
         >>> np.save(path, np.ones((3, 100)))
         >>> read_rows(path).values.shape

@@ -63,8 +63,9 @@ class ReconstructionFigures(L.Callback):
         title = f"The latent of the {pl_module.label} autoencoder"
         if isinstance(source, FileSource):
             self._keep(trainer, "reconstructions", examples_figure(arrays, pl_module.label))
-            points = plots.latent_points(arrays["latent"][shown], arrays.get("labels"), f"{title}: validation signals")
-            self._keep(trainer, "latent", points)
+            if np.isfinite(arrays["latent"][shown]).all():  # it has not diverged
+                points = plots.latent_points(arrays["latent"][shown], arrays.get("labels"), f"{title}: validation signals")
+                self._keep(trainer, "latent", points)
         elif "latent" in arrays:
             curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
             decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
@@ -122,7 +123,7 @@ def file_reconstructions(
 
     Returns:
         `signals`, `[signal, time]`, and in the same units `autoencoder_signals`, `[member, signal, time]`, and `svd_signals` and
-        so on, `[signal, time]`; `scale`, `[signal]`, by which errors are scaled; `latent`, `[member, signal, latent]`, of the first
+        so on, `[signal, time]`; `scale`, `[signal]`, the scale of each; `latent`, `[member, signal, latent]`, of the first
         validation signals.
     """
     many = source.validation_set(datamodule.device).take(torch.arange(min(_LATENTS, source.val_size)))
