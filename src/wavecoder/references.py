@@ -120,6 +120,12 @@ class Reference(ABC):
         """Reconstruct signals to which white noise of standard deviation `noise` was added; 0 for clean ones."""
 
 
+def fitted_references(rank: int, prior: Prior | None, moments: Moments) -> dict[str, Reference]:
+    """All references that there are for autoencoders with a latent of size `rank` on signals with this prior, fitted, by name."""
+    created = {name: kind.create(rank, prior) for name, kind in REFERENCES.items()}
+    return {name: each.fit(moments) for name, each in created.items() if each is not None}
+
+
 class SVD(Reference):
     """Truncated singular value decomposition of the clean signals, not centred: `x' = U_k U_kᵀ x` (paper 4).
 

@@ -20,9 +20,9 @@ from wavecoder.runs.load import load
 from wavecoder.runs.measure import Measured, Wanted
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import torch_threads
+from wavecoder.signals import Prior
 from wavecoder.training.files import write_atomically, write_figure
 
-DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly that of one's training
 EVALUATION = "evaluation.json"
 
 
@@ -46,7 +46,6 @@ def evaluate(folders: Sequence[Path], wanted: Wanted, output: Path | None = None
     _check_output(output)
     models = [load(folder, "all", device) for folder in folders]
     torch.set_num_threads(torch_threads(models[0].settings))
-    wanted = replace(wanted, data_seed=DATA_SEED if wanted.data_seed is None else wanted.data_seed)
     if wanted.noise is None:  # all at the same levels
         levels = dict.fromkeys(std for model in models for std in model.settings.noise.eval_std)
         wanted = replace(wanted, noise=list(levels))
@@ -118,7 +117,8 @@ def _write(output: Path, measured: Mapping[str, Measured], wanted: Wanted, devic
 
 def _described(measured: Measured) -> dict[str, Any]:
     model, source = measured.model, measured.source
-    described: dict[str, Any] = {"folder": os.path.abspath(model.folder), "weights": model.weights}  # noqa: PTH100 - which follows no links
+    described: dict[str, Any] = {"folder": str(model.folder.absolute())}
+    described |= {"weights": model.weights, "data_seed": measured.data_seed}
     prior = source.prior("cpu")
     if prior is not None:
         described |= {"families": list(prior.families), "sigma": prior.sigma}
@@ -162,13 +162,18 @@ def _notes(measured: Mapping[str, Measured]) -> list[str]:
 
 
 def _sentences(measured: Measured) -> Iterator[str]:
-    data, prior = measured.model.settings.data, measured.source.prior("cpu")
-    if prior is not None:
-        drawn = f"families {', '.join(prior.families)}; σ = {prior.sigma:g}; data seed {measured.data_seed}"
-        yield f"val and sine are measured on signals of {drawn}."
-        if list(prior.families) != list(data.families) or prior.sigma != data.sigma:
-            yield f"The training had other signals: families {', '.join(data.families)}; σ = {data.sigma:g}."
+    prior, trained = measured.source.prior("cpu"), measured.training.prior("cpu")
+    if prior is not None and trained is not None:
+        yield f"val and sine are measured on signals of {_drawn(prior)}; data seed {measured.data_seed}."
+        if _drawn(prior) != _drawn(trained):
+            yield f"The training had other signals: {_drawn(trained)}."
+    else:
+        yield "val is measured on the validation signals of the run's file."
     knows = "; Bayes knows the distribution that is measured" if prior is not None else ""
     yield f"train/mse is on the run's own training signals, to which SVD, PCA and Wiener are fitted{knows}."
     if measured.model.weights == "best":
         yield "The run has kept its best weights only (callbacks=lean), which are not those that its own results are about."
+
+
+def _drawn(prior: Prior) -> str:
+    return f"families {', '.join(prior.families)}; σ = {prior.sigma:g}"

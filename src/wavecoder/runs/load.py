@@ -4,19 +4,19 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
 from wavecoder.engine import Engine, Problem, measuring_engine
 from wavecoder.ensemble import Ensemble
-from wavecoder.references import REFERENCES, Moments, Reference, moments_of, population_moments
+from wavecoder.references import Moments, Reference, fitted_references, moments_of, population_moments
 from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
 from wavecoder.runs.denoiser import denoise
 from wavecoder.runs.rows import Array, apply_to_rows
-from wavecoder.runs.saved import SavedRun, read_run
+from wavecoder.runs.saved import DATA_STATE, SavedRun, read_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
@@ -74,7 +74,6 @@ class Trained:
         latent_dim: Size of the latent.
         dt: Time between two values.
         scaling: What was done to signals before the training; it is done here too, and undone.
-        source: The signals that it was trained on.
         device: Where it computes.
         ensemble: The network, or the networks, as a module.
         engine: The engine that reconstructs: the one that trained the run, where it applies.
@@ -92,8 +91,8 @@ class Trained:
         self.latent_dim = saved.settings.latent.dim
         self.signal_length = saved.settings.data.signal_length
         self.dt = saved.settings.data.dt
-        self.scaling = Scaling()
-        self.source: SignalSource = build.make_source(saved.settings)
+        self._data_state: Mapping[str, Any] = saved.checkpoint.get(DATA_STATE) or {}
+        self.scaling = Scaling.from_state(self._data_state["scaling"]) if self._data_state else Scaling()
         self.ensemble = _restored(saved, self.seeds if isinstance(self.seed, str) else [self.seed], device)
         precision, threads = str(saved.settings.trainer.get("precision", "32-true")), engine_threads(saved.settings)
         # neither the loss nor the optimiser matters: what was trained by the compiled engine had a loss that it knows
@@ -173,8 +172,19 @@ class Trained:
             raise ValueError("seed=mean has no latent: it is the mean of reconstructions; must be best, a seed or all")
 
     @cached_property
+    def source(self) -> SignalSource | None:
+        """The signals that it was trained on; None where their file is not there any more."""
+        try:
+            return build.make_source(self.settings)
+        except SettingError:
+            return None
+
+    @cached_property
     def moments(self) -> Moments:
         """What the references were fitted to: moments of the training signals, or of their distribution (basis=population)."""
+        if self._data_state:
+            return Moments(*(self._data_state[name].to(self.device) for name in ("mean", "second_moment")))
+        assert self.source is not None, "only files can be missing"
         prior = self.source.prior(self.device)
         if self.settings.basis == "population" and prior is not None:
             return population_moments(prior)
@@ -182,10 +192,10 @@ class Trained:
 
     @cached_property
     def references(self) -> Mapping[str, "FittedReference"]:
-        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener filter, Bayes denoiser."""
-        prior = self.source.prior(self.device)
-        created = {name: kind.create(self.latent_dim, prior) for name, kind in REFERENCES.items()}
-        return {name: FittedReference(each.fit(self.moments), self) for name, each in created.items() if each is not None}
+        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
+        prior = None if self._data_state or self.source is None else self.source.prior(self.device)
+        fitted = fitted_references(self.latent_dim, prior, self.moments)
+        return {name: FittedReference(each, self) for name, each in fitted.items()}
 
 
 class FittedReference:

@@ -1,26 +1,28 @@
 """A trained run measured again as at the end of its training: on new signals, at other noise levels, on other distributions."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy import ndarray
+from torch import Tensor
 
 from wavecoder import plots
 from wavecoder.families import FAMILIES
-from wavecoder.references import REFERENCES
-from wavecoder.runs import results
+from wavecoder.references import fitted_references
+from wavecoder.runs import build, results
 from wavecoder.runs.load import Trained
-from wavecoder.signals import SignalSource, SinusoidSource, sinusoids
+from wavecoder.runs.settings import SettingError
+from wavecoder.signals import Prior, SignalSource, sinusoids
 from wavecoder.training.callbacks.figures import median_member, noisy_reconstructions, reconstruction_figure
 from wavecoder.training.callbacks.references import measure, ratios
 from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 
+DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly that of one's training
 _FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
 _REACH = 3.0  # of these, in standard deviations of r
 
@@ -29,13 +31,13 @@ ByFamily = Mapping[str, Mapping[str, Float[ndarray, "member r"]]]
 
 @dataclass(frozen=True)
 class Wanted:
-    """How a run shall be measured; None leaves it as it was in the training.
+    """How a run shall be measured; None leaves noise, families and sigma as they were in the training.
 
     Attributes:
         noise: Standard deviations of the noise in the inputs.
         families: Families of the signals.
         sigma: Standard deviation of their frequency, in radians per unit of time.
-        data_seed: Which signals and noise are drawn.
+        data_seed: Which signals and noise are drawn; None for new ones, the same for all runs.
     """
 
     noise: Sequence[float] | None = None
@@ -57,6 +59,7 @@ class Measured:
     Attributes:
         model: The run.
         source: The signals that it is measured on.
+        training: The signals that it was trained on.
         noise: Standard deviations of the noise.
         data_seed: Which signals and noise were drawn.
         references: The references by name. Those that know a distribution know that of `source`.
@@ -66,11 +69,10 @@ class Measured:
     def __init__(self, model: Trained, wanted: Wanted) -> None:
         self.model = model
         self.noise = list(model.settings.noise.eval_std if wanted.noise is None else wanted.noise)
-        self.data_seed = model.settings.data.seed if wanted.data_seed is None else wanted.data_seed
+        self.data_seed = _data_seed(model, wanted)
         self.source = _source(model, wanted)
-        prior = self.source.prior(model.device)
-        created = {name: kind.create(model.latent_dim, prior) for name, kind in REFERENCES.items()}
-        self.references = {name: each.fit(model.moments) for name, each in created.items() if each is not None}
+        self.training = build.make_source(model.settings)
+        self.references = fitted_references(model.latent_dim, self.source.prior(model.device), model.moments)
         self._datamodule = self._data_module(self.source)
         self._module = AutoencoderModule(model.engine.problem, type(model.engine), torch.optim.SGD, label=model.label)
         self._module.engine = model.engine
@@ -81,7 +83,7 @@ class Measured:
         return _DataModule(self.model.device, source, noise, batch_size=1, data_seed=self.data_seed)
 
     def _batches(self) -> EvaluationBatches:
-        own = self._data_module(self.model.source)
+        own = self._data_module(self.training)
         return EvaluationBatches(own.training_batches(), self._datamodule.val_dataloader())
 
     def _measure(self) -> dict[str, Any]:
@@ -107,34 +109,33 @@ class Measured:
         for std in self.noise:
             if f"noisy_{std}" in arrays:
                 yield f"sine_noise_{std}", reconstruction_figure(arrays, std, self.model.label)
-        if isinstance(self.source, SinusoidSource):
-            r, errors = self.errors_by_frequency()
-            trained = self.model.settings.data
+        prior, trained = self.source.prior(self.model.device), self.training.prior(self.model.device)
+        if prior is not None and trained is not None:
+            errors = self.errors_by_family(r := self._frequencies(prior, trained), prior.times)
             title = f"Errors of the {self.model.label} autoencoder, latent {self.model.latent_dim}, on clean signals"
-            yield (
-                "error_frequency",
-                plots.errors_by_frequency(r, errors, trained.families, trained.sigma, self.source.sigma, title),
-            )
+            of_training = (trained.families, trained.sigma)
+            yield "error_frequency", plots.errors_by_frequency(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
 
-    def errors_by_frequency(self) -> tuple[Float[ndarray, " r"], ByFamily]:
-        """Errors on clean signals over frequency, by family and model, of all families that there are.
+    def _frequencies(self, *priors: Prior) -> Tensor:
+        reach = _REACH * max(prior.sigma for prior in priors)
+        return torch.linspace(-reach, reach, _FREQUENCIES, device=self.model.device)
+
+    def errors_by_family(self, r: Float[Tensor, " r"], times: Float[Tensor, " time"]) -> ByFamily:
+        """Errors on clean signals of these frequencies, by family and model, of all families that there are.
 
         Returns:
-            Frequencies, and for each family the mean squared error per value of the autoencoder's members, `[member, r]`, and
-            of the references that are no mere denoisers, `[1, r]`.
+            For each family the mean squared error per value of the autoencoder's members, `[member, r]`, and of the references
+            that do more than denoise, `[1, r]`.
         """
-        assert isinstance(self.source, SinusoidSource)
-        device, reach = self.model.device, _REACH * max(self.source.sigma, self.model.settings.data.sigma)
-        r = torch.linspace(-reach, reach, _FREQUENCIES, device=device)
         errors = {}
         for number, name in enumerate(FAMILIES):
             family = torch.full_like(r, number, dtype=torch.int64)
-            clean = sinusoids(family, r, list(FAMILIES)).evaluate(self.source.times(device))
+            clean = sinusoids(family, r, list(FAMILIES)).evaluate(times)
             made = {"autoencoder": self.model.reconstruct(clean)}
-            plain = {key: each for key, each in self.references.items() if not each.denoises}
-            made |= {each.label: each.reconstruct(clean, 0.0)[None] for each in plain.values()}
+            plain = [each for each in self.references.values() if not each.denoises]
+            made |= {each.label: each.reconstruct(clean, 0.0)[None] for each in plain}
             errors[name] = {label: (values - clean).square().mean(-1).cpu().numpy() for label, values in made.items()}
-        return r.cpu().numpy().astype(np.float64), errors
+        return errors
 
 
 class _DataModule(SignalDataModule):
@@ -150,10 +151,27 @@ class _DataModule(SignalDataModule):
 
 
 def _source(model: Trained, wanted: Wanted) -> SignalSource:
+    """The signals that are wanted.
+
+    Raises:
+        SettingError: They are those of a file, and it is not there, or others are wanted.
+    """
     data = model.settings.data
+    if data.path is not None:
+        others = {"--families": wanted.families, "--sigma": wanted.sigma, "--data-seed": wanted.data_seed}
+        if given := [name for name, value in others.items() if value is not None]:
+            needed = "left alone: its signals are those of a file, and it is evaluated on its validation signals"
+            raise SettingError(f"{model.folder}: {given[0]} must be {needed}")
+        return build.make_source(model.settings)
+    assert data.families is not None, "the settings are checked"
+    assert data.sigma is not None
     families = data.families if wanted.families is None else wanted.families
     sigma = data.sigma if wanted.sigma is None else wanted.sigma
-    seed = data.seed if wanted.data_seed is None else wanted.data_seed
-    return SinusoidSource(
-        *(families, sigma, data.signal_length, data.dt, data.train_size, data.val_size, data.test_frequency, seed)
-    )
+    changed = replace(data, families=list(families), sigma=sigma, seed=_data_seed(model, wanted))
+    return build.make_source(replace(model.settings, data=changed))
+
+
+def _data_seed(model: Trained, wanted: Wanted) -> int:
+    if model.settings.data.path is not None:
+        return model.settings.data.seed
+    return DATA_SEED if wanted.data_seed is None else wanted.data_seed

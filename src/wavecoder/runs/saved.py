@@ -17,6 +17,9 @@ from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.settings import SettingError, Settings, from_config
 
+DATA_STATE = "SignalDataModule"
+"""Where Lightning keeps the state of the data module in a checkpoint."""
+
 
 @dataclass(frozen=True)
 class SavedRun:
@@ -56,7 +59,7 @@ def read_run(folder: Path) -> SavedRun:
     checkpoint, weights = _read_checkpoint(folder)
     with as_setting_error(str(folder)):
         try:
-            settings = from_config(config)
+            settings = from_config(config, checkpoint.get(DATA_STATE) or None)
         except OmegaConfBaseException as error:
             raise SettingError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
         for group in ("model", "activation"):

@@ -39,11 +39,19 @@ def comparison_table(runs: Mapping[str, Mapping[str, Any]], width: int, title: s
         width: The columns of the console. In a narrow one only those references are shown whose ratios matter.
         title: Title of the table.
     """
-    names = dict.fromkeys(name for results in runs.values() for name in results["references"])
-    table = _comparison(runs, list(names), title)
-    if table_width(table) > width:
-        table = _comparison(runs, [name for name in names if REFERENCES[name].show_ratio], title)
+    names = list(dict.fromkeys(name for results in runs.values() for name in results["references"]))
+    table = _comparison(runs, names, title)
+    table.caption = _missing(names)
+    if table_width(table) > width and (left_out := [name for name in names if not REFERENCES[name].show_ratio]):
+        table = _comparison(runs, [name for name in names if name not in left_out], title)
+        table.caption = f"a wider table shows {', '.join(REFERENCES[name].label for name in left_out)} too"
     return table
+
+
+def _missing(names: Sequence[str]) -> str | None:
+    """What has to be said of a reference that is not shown."""
+    # Wiener filter and Bayes denoiser are measured on the same noisy signals
+    return "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
 
 
 def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Table:
@@ -55,7 +63,9 @@ def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], tit
     for name in names:
         groups: list[tuple[list[str], Mapping[str, float]]] = []  # of runs for which the reference is the same
         for heading, results in runs.items():
-            errors = results["references"].get(name, {})
+            if name not in results["references"]:
+                continue
+            errors = results["references"][name]
             alike = next((members for members, of_group in groups if of_group == errors), None)
             if alike is None:
                 groups.append(([heading], errors))
@@ -63,7 +73,9 @@ def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], tit
                 alike.append(heading)
         for members, errors in groups:
             label = REFERENCES[name].label
-            table.add_column(label if len(groups) == 1 else f"{label}\n{' '.join(members)}", justify="right", no_wrap=True)
+            table.add_column(
+                label if len(members) == len(runs) else f"{label}\n{' '.join(members)}", justify="right", no_wrap=True
+            )
             references.append(errors)
     metrics = dict.fromkeys(metric for results in runs.values() for errors in results["references"].values() for metric in errors)
     for metric in metrics:
@@ -83,9 +95,7 @@ def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
     """The table at the end of a run: every error of the autoencoder next to those of the references."""
     seeds, names = results["num_seeds"], list(results["references"])
     title = title or f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
-    # Wiener filter and Bayes denoiser are measured on the same noisy signals
-    caption = "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
-    table = Table(title=title, caption=caption, box=box.SIMPLE_HEAD)
+    table = Table(title=title, caption=_missing(names), box=box.SIMPLE_HEAD)
     table.add_column("error", no_wrap=True)
     table.add_column("autoencoder" if seeds == 1 else f"mean ± std of {seeds}", justify="right")
     if seeds > 1:

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.utils.tensorboard import SummaryWriter
 
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
-from wavecoder.references import REFERENCES, Moments, Reference, population_moments
+from wavecoder.references import REFERENCES, Moments, Reference, fitted_references, population_moments
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
 
@@ -64,8 +64,7 @@ class ReferenceErrors(L.Callback):
             self.moments = population_moments(prior)
         else:
             self.moments = datamodule.moments
-        created = {name: kind.create(self.rank, prior) for name, kind in REFERENCES.items()}
-        self.references = {name: each.fit(self.moments) for name, each in created.items() if each is not None}
+        self.references = fitted_references(self.rank, prior, self.moments)
         self.errors = measure(self.references, datamodule.test_dataloader())
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
