@@ -345,7 +345,7 @@ commands.denoise()
 
 @pytest.mark.parametrize(
     ("sent", "status"),
-    [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGKILL, -signal.SIGKILL)],
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow), (signal.SIGKILL, -signal.SIGKILL)],
     ids=lambda each: str(each),
 )
 def test_half_a_file_is_never_left(run: Path, tmp_path: Path, sent: signal.Signals, status: int) -> None:

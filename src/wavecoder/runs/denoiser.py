@@ -87,6 +87,7 @@ class Denoiser:
         self._val_mse = _val_mse(model)
         self._statistics = SignalStatistics(model.moments.second_moment * scaling.scale**2)
         self._factor = 1.0
+        self._found_noise = 0.0
 
     def look(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """First pass: take in some windows. They are given back, as if they had been cleaned."""
@@ -99,23 +100,25 @@ class Denoiser:
         noise = self._noise
         if noise is None:
             noise = statistics.noise_std(level=self._match or scaling.kind == "signal")
+        self._found_noise = noise
         if self._match:
             self._factor = statistics.level(noise)
         return Findings(noise, self._factor, statistics.power, self._excess(noise), self._val_mse)
 
     def _excess(self, noise: float) -> Excess:
         """The reconstruction error of some of the windows less what noise adds, in the units of the run's errors."""
-        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset)
+        noise = noise * self._factor
+        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset, noise)
 
         def reconstruct(values: Tensor) -> Tensor:
-            return (self.model.reconstruct(scaled.undo(values)) - scaled.offset) / scaled.scale
+            return (self.model.reconstruct(scaled.undo(values), noise) - scaled.offset) / scaled.scale
 
         key = generator(self.model.device, 0, "noise of other signals")
-        return excess_error(scaled.values, reconstruct, noise * self._factor / scaled.scale, key)
+        return excess_error(scaled.values, reconstruct, noise / scaled.scale, key)
 
     def clean(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """Second pass: what the network makes of some windows."""
-        return self.model.reconstruct(windows * self._factor) / self._factor
+        return self.model.reconstruct(windows * self._factor, self._found_noise * self._factor) / self._factor
 
 
 def _val_mse(model: "Trained") -> float:
