@@ -48,15 +48,15 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
         >>> run.results["metrics"]["val/mse"]["mean"]                                     # doctest: +SKIP
         0.0385
     """
-    with _own_hydra(), warnings.catch_warnings():
-        config = _compose([*_of_folder(folder), *(_override(key, value) for key, value in settings.items())])
+    with warnings.catch_warnings(), _own_hydra():
+        config = _compose(["hydra.mode=RUN", *_of_folder(folder), *(_override(key, value) for key, value in settings.items())])
         from wavecoder.runs import run  # noqa: F401 - torch and Lightning, whose imports change what is restored below
 
         with _process_restored():
             path = _run(config)
-    from wavecoder.runs.load import load
+        from wavecoder.runs.load import load
 
-    return load(path)
+        return load(path)
 
 
 def _compose(overrides: Sequence[str]) -> "DictConfig":
