@@ -64,8 +64,8 @@ class Scaling:
 
         Args:
             x: The signals.
-            noise: Standard deviation of white noise in them. `signal` leaves its variance out, so that noisy signals get the scale
-                that they would have without it; but of a signal in much noise at least a tenth of its variance is kept.
+            noise: Standard deviation of white noise in them. `signal` leaves its variance out, so that noisy signals get the
+                scale that they would have without it; but at least a tenth of a signal's variance is taken for the signal.
         """
         ones = x.new_ones(*x.shape[:-1], 1)
         if self.kind != "signal":

@@ -108,7 +108,7 @@ class Denoiser:
     def _excess(self, noise: float) -> Excess:
         """The reconstruction error of some of the windows less what noise adds, in the units of the run's errors."""
         noise = noise * self._factor
-        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset, noise)
+        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset)
 
         def reconstruct(values: Tensor) -> Tensor:
             return (self.model.reconstruct(scaled.undo(values), noise) - scaled.offset) / scaled.scale
