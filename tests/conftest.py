@@ -267,3 +267,15 @@ def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
 
 def completed(sweep: Path) -> list[str]:
     return [name for name, record in records(sweep).items() if record["status"] == "completed"]
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a sweep of four small runs, pytorch-1 to auto-3 by engine and number of seeds; tests only read them."""
+    folder = tmp_path_factory.mktemp("trained")
+    done = run_script("train.py", folder, "-m", "sweep=s", "debug=quick", "logger=none", "engine=pytorch,auto", "num_seeds=1,3")
+    assert done.returncode == 0, done.stderr
+    sweep = folder / "outputs" / "sweeps" / "s"
+    for name, record in records(sweep).items():
+        (sweep / name).rename(sweep / f"{record['overrides']['engine']}-{record['num_seeds']}")
+    return sweep

@@ -81,16 +81,16 @@ def examples(
     times: Float[ndarray, " time"],
     signals: Float[ndarray, "signal time"],
     series: Mapping[str, Float[ndarray, "signal time"]],
-    errors: Mapping[str, Float[ndarray, " signal"]],
+    scale: Float[ndarray, " signal"],
     title: str,
 ) -> Figure:
-    """Signals, one panel for each, and their reconstructions over them.
+    """Signals, one panel for each, and their reconstructions over them, with the mean squared error per value of each.
 
     Args:
         times: Time grid.
         signals: The signals.
         series: The reconstructions, by what made them.
-        errors: The error of each reconstruction.
+        scale: The scale of each signal: errors are those of the scaled signals, which the networks saw.
         title: Title of the figure.
     """
     figure, axes = _grid(len(signals), 4, 3.3, 2.3, sharex=True)
@@ -98,13 +98,15 @@ def examples(
         axis.plot(times, signal, color=BLACK, linewidth=2.6, alpha=0.3, label="signal")
         for (name, made), (color, style) in zip(series.items(), _MADE, strict=False):
             axis.plot(times, made[number], color=color, linestyle=style, linewidth=1.3, label=name)
-        axis.set_title("   ".join(f"{name} {values[number]:.2g}" for name, values in errors.items()), fontsize=8.5)
+        errors = {name: np.square((made[number] - signal) / scale[number]).mean() for name, made in series.items()}
+        axis.set_title("   ".join(f"{name} {error:.2g}" for name, error in errors.items()), fontsize=8.5)
         if number >= len(signals) - 4:
             axis.set_xlabel(_TIME)
             axis.xaxis.set_tick_params(labelbottom=True)
         if number % 4 == 0:
             axis.set_ylabel("value")
-    figure.suptitle(title)
+    of_scaled = "" if (scale == 1).all() else " of the scaled signals"
+    figure.suptitle(f"{title}, with the mean squared errors per value{of_scaled}")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=1 + len(series), frameon=False)
     return figure
 

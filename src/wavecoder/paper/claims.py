@@ -131,7 +131,7 @@ class PaperRuns:
         self._jobs: dict[tuple[str, str, int], Job] = {}
         self._arrays: dict[str, Mapping[str, ndarray]] = {}
         self.networks: set[tuple[str, int]] = set()
-        completed = [job for job in jobs if job["status"] == "completed" and not job["noise"]["train_std"]]
+        completed = [job for job in jobs if job["status"] == "completed" and not job["noise"]["train_std"] and "file" not in job]
         for job in sorted(completed, key=lambda job: not _has_papers_noise(job)):
             model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
             activation, latent = job["activation"] or LINEAR, job["latent_dim"]

@@ -46,9 +46,17 @@ def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -
     yield from _signals(list(arrays.values()))
     yield from _reconstructions([job for job in networks if "sine" in arrays.get(job["job"], {})], labels, arrays)
     for job in networks:
-        if "latent" in arrays.get(job["job"], {}):
-            label = labels[job["job"]]
-            yield f"latent_{_file_name(label)}", _latent(arrays[job["job"]], f"{label}: the latent")
+        found, label = arrays.get(job["job"], {}), labels[job["job"]]
+        if "signals" in found:  # of a file
+            series = {"autoencoder": found["autoencoder_signals"][found["shown"]]}
+            series |= {REFERENCES["svd"].label: found["svd_signals"]} if "svd_signals" in found else {}
+            title = f"{label}: validation signals"
+            yield (
+                f"signals_{_file_name(label)}",
+                plots.examples(found["times"], found["signals"], series, found["scale"], title),
+            )
+        if "latent" in found:
+            yield f"latent_{_file_name(label)}", _latent(found, f"{label}: the latent")
     yield from _convergence([job for job in linear if job["model"] == "linear_tied"])
     yield from _dependence(networks)
 
@@ -101,8 +109,10 @@ def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays:
 
 
 def _latent(arrays: Arrays, title: str) -> Figure:
-    """A one-dimensional latent."""
+    """The latent: of signals of a file, or a one-dimensional one of sinusoids."""
     shown = arrays["shown"]
+    if "families" not in arrays:
+        return plots.latent_points(arrays["latent"][shown], arrays.get("labels"), title)
     curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
     decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
     return plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title)

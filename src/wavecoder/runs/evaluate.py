@@ -140,7 +140,7 @@ def _print(measured: Mapping[str, Measured], output: Path) -> None:
         prefix = f"{name}  {_network(each)}: " if len(measured) > 1 else "the run: "
         console.print(f"{prefix}{os.path.relpath(each.model.folder)}", soft_wrap=True, highlight=False)
     for note in _notes(measured):
-        console.print(note, highlight=False)
+        console.print(note, soft_wrap=not console.is_terminal, highlight=False)
     console.print(f"Everything about this evaluation is in {os.path.relpath(output)}", soft_wrap=True, highlight=False)
 
 
@@ -168,7 +168,9 @@ def _sentences(measured: Measured) -> Iterator[str]:
         if _drawn(prior) != _drawn(trained):
             yield f"The training had other signals: {_drawn(trained)}."
     else:
-        yield "val is measured on the validation signals of the run's file."
+        scaling = measured.model.scaling.kind
+        scaled = "" if scaling == "none" else f", and all errors are of scaled values (data.scaling={scaling})"
+        yield f"val is measured on the validation signals of the run's file{scaled}."
     knows = "; Bayes knows the distribution that is measured" if prior is not None else ""
     yield f"train/mse is on the run's own training signals, to which SVD, PCA and Wiener are fitted{knows}."
     if measured.model.weights == "best":

@@ -5,7 +5,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, open_dict, read_write
 
 from wavecoder.files import SUFFIXES, FileError
 from wavecoder.files.collection import Collection, sizes, stamp
@@ -26,9 +26,11 @@ def fill_from_file(config: DictConfig, cwd: str | None, of_file: Mapping[str, An
         SettingError: The file cannot be read, or a setting does not fit it.
     """
     data = config.data
-    if OmegaConf.is_missing(data, "path"):
+    if data.path is None:  # ??? in conf/data/file.yaml
         known = ", ".join(SUFFIXES)
         raise SettingError(f"data.path: must be given: a file ({known}), or a folder of .wav and .flac; data.path=signals.npy")
+    if None not in (data.families, data.sigma, data.test_frequency):  # they are those of another file in conf/data
+        raise SettingError(f"data.path={data.path}: is for data=file")
     path = Path(cwd or "", Path(str(data.path)).expanduser()).absolute()
     accumulate = config.trainer.get("accumulate_grad_batches", 1)
     accumulate = accumulate if isinstance(accumulate, int) and accumulate > 0 else 1
@@ -70,4 +72,5 @@ def _looked_at(
 ) -> tuple[int, int, float | None]:
     """How many signals a file has, their length, and their rate; as long as the file does not change, it is opened once."""
     collection = Collection(path, key, labels, signal_length)
+    _ = collection.labels
     return collection.count, collection.signal_length, collection.rate

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +22,9 @@ from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
 from wavecoder.signals import SignalSource, training_signals
 
-Seed = int | Literal["best", "all", "mean"]
+Seed = int | str
+"""One of a run's seeds, or best, all or mean."""
+
 _TYPES = {"64-true": torch.float64, "bf16-true": torch.bfloat16}  # of parameters, by Lightning's name of the precision
 
 
@@ -252,7 +254,7 @@ def _device(name: str) -> torch.device:
     return device
 
 
-def _chosen(seed: Seed, saved: SavedRun) -> int | Literal["all", "mean"]:
+def _chosen(seed: Seed, saved: SavedRun) -> int | str:
     """The seed that is asked for.
 
     Raises:
@@ -263,10 +265,10 @@ def _chosen(seed: Seed, saved: SavedRun) -> int | Literal["all", "mean"]:
         return min(saved.seeds, key=lambda each: math.inf if (error := errors[each - saved.seeds[0]]) is None else error)
     if seed in ("all", "mean"):
         return seed
-    if isinstance(seed, bool) or seed not in saved.seeds:
+    if not isinstance(seed, int) or isinstance(seed, bool) or seed not in saved.seeds:
         has = f"{saved.seeds[0]} to {saved.seeds[-1]}" if len(saved.seeds) > 1 else str(saved.seeds[0])
         raise SettingError(f"seed={seed}: must be best, all, mean, or one of the run's, {has}")
-    return int(seed)
+    return seed
 
 
 def _restored(saved: SavedRun, seeds: Sequence[int], device: torch.device) -> Ensemble:

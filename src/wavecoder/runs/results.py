@@ -63,7 +63,7 @@ def fingerprint(config: DictConfig, without: str = "") -> str:
 
 def file_state(config: DictConfig) -> list[tuple[str, int, int]]:
     """Names, sizes and times of the files that hold the signals of a configuration, so that a changed file is another run."""
-    path = config.data.get("path") if "data" in config and not OmegaConf.is_missing(config.data, "path") else None
+    path = OmegaConf.select(config, "data.path")
     if path is None:
         return []
     from wavecoder.files.collection import stamp  # NumPy

@@ -176,6 +176,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "num_seeds": settings.num_seeds,
         "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},
         "references": outcome.references,
+        **({"file": settings.data.path} if settings.data.path else {}),
         **({"subspace": outcome.subspace} if outcome.subspace else {}),
         "engine": {"name": run.engine.name, "reason": run.engine.reason},
         "timing": {

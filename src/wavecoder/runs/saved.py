@@ -1,6 +1,6 @@
 """A run as it is on disk, read from its folder alone. Nothing in the folder is run as code, but for the network's own class."""
 
-import logging
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,14 +94,17 @@ def _run_folder(folder: Path) -> Path:
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
-    """The record of a run, which must be readable: nobody is about to write it again."""
-    log, level = results.log, results.log.level
-    log.setLevel(logging.ERROR)  # it is said below
+    """The record of a run.
+
+    Raises:
+        SettingError: It is damaged.
+    """
+    file = folder / results.RESULTS
     try:
-        record = results.read_record(folder)
-    finally:
-        log.setLevel(level)
-    return record
+        json.loads(file.read_text(encoding="utf-8"))["status"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise SettingError(f"{file}: is damaged, so the run cannot be loaded") from error
+    return results.read_record(folder)
 
 
 def _read_config(folder: Path) -> DictConfig:

@@ -146,10 +146,8 @@ class DataSettings:
         _require(len(set(families)) == len(families), "data.families", families, "different from one another")
 
     def _check_file(self) -> None:
-        of_sinusoids = {name: getattr(self, name) for name in ("families", "sigma", "test_frequency")}
-        if None not in of_sinusoids.values():  # they are those of another file in conf/data
-            raise SettingError(f"data.path={self.path}: is for data=file")
-        for name, value in of_sinusoids.items():
+        for name in ("families", "sigma", "test_frequency"):
+            value = getattr(self, name)
             _require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
         _require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
 
@@ -276,7 +274,7 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     _refuse_unknown_keys(plain, Settings)
-    if plain.get("data") is not None and (OmegaConf.is_missing(plain.data, "path") or plain.data.path is not None):
+    if plain.data.path is not None or (plain.data.families is None and plain.data.sigma is None):
         from wavecoder.runs.file_settings import fill_from_file  # NumPy
 
         fill_from_file(plain, OmegaConf.select(config, "hydra.runtime.cwd"), of_file)

@@ -152,11 +152,8 @@ def examples_figure(arrays: Mapping[str, Any], label: str) -> Figure:
     series = {"autoencoder": arrays["autoencoder_signals"][arrays["shown"]]}
     if "svd_signals" in arrays:
         series["SVD"] = arrays["svd_signals"]
-    scale = np.square(arrays["scale"])
-    errors = {name: np.square(made - arrays["signals"]).mean(-1) / scale for name, made in series.items()}
-    of_scaled = "" if (scale == 1).all() else ", of the scaled signals"
-    title = f"Validation signals, from the best to the worst for the {label} autoencoder: mean squared error per value{of_scaled}"
-    return plots.examples(arrays["times"], arrays["signals"], series, errors, title)
+    title = f"Validation signals, from the best to the worst for the {label} autoencoder"
+    return plots.examples(arrays["times"], arrays["signals"], series, arrays["scale"], title)
 
 
 def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str, Tensor]:

@@ -1,0 +1,253 @@
+"""Runs measured again: on their own signals they have their own numbers, and on others what can be computed by hand."""
+
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT, made_up_record, record_of, run_command, run_script
+from rich.console import Console
+
+from wavecoder.families import FAMILIES
+from wavecoder.references import SVD
+from wavecoder.rng import generator
+from wavecoder.runs import evaluate as command
+from wavecoder.runs import tables
+from wavecoder.runs.evaluate import evaluate
+from wavecoder.runs.load import load
+from wavecoder.runs.measure import DATA_SEED, Measured, Wanted
+from wavecoder.runs.settings import SettingError
+from wavecoder.signals import SinusoidSource, add_noise, sinusoids, time_grid
+
+
+def names_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+RUNS = ["auto-1", "auto-3", "pytorch-1", "pytorch-3"]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_the_runs_own_signals_give_its_own_results_to_the_bit(trained: Path, name: str) -> None:
+    measured, record = Measured(load(trained / name, "all"), Wanted(data_seed=0)), record_of(trained / name)
+    assert measured.record["metrics"] == record["metrics"]
+    assert measured.record["references"] == record["references"]
+
+
+def test_other_signals_give_what_can_be_computed_by_hand(trained: Path) -> None:
+    model = load(trained / "pytorch-3", "all")
+    wanted = Wanted(noise=[0.3], families=["cos", "sin"], sigma=0.8, data_seed=7)
+    measured = Measured(model, wanted)
+    source = SinusoidSource(["cos", "sin"], 0.8, train_size=1280, val_size=500, seed=7)
+    clean = source.validation_set("cpu").evaluate(source.times("cpu"))
+    noisy = add_noise(clean, 0.3, generator("cpu", 7, "validation noise", 0.3))
+    errors = (model.reconstruct(noisy) - clean).square().mean((1, 2)).tolist()
+    metrics, references = measured.record["metrics"], measured.record["references"]
+    assert set(metrics) >= {"train/mse", "val/mse", "val/mse_noise_0.3", "sine/mse_noise_0.3", "sine/mean_mse_noise_0.3"}
+    assert not any("noise_0.1" in name for name in metrics)
+    assert metrics["val/mse_noise_0.3"]["per_seed"] == pytest.approx(errors, rel=1e-5)
+    assert metrics["train/mse"] == record_of(trained / "pytorch-3")["metrics"]["train/mse"]
+
+    svd = SVD(5).fit(model.moments)  # of the training's signals
+    assert references["svd"]["val/mse"] == pytest.approx((svd.reconstruct(clean) - clean).square().mean().item(), rel=1e-5)
+    floor = references["bayes"]["val/mse_noise_0.3"]  # which knows that there are but slow signals of two families
+    general = Measured(model, replace(wanted, families=None, sigma=None)).references["bayes"].reconstruct(noisy, 0.3)
+    assert floor < (general - clean).square().mean().item()
+
+
+def test_fresh_signals_are_the_same_for_all_runs_and_no_runs_own(trained: Path) -> None:
+    first, second = (Measured(load(trained / name, "all"), Wanted()) for name in ("pytorch-1", "pytorch-3"))
+    assert first.data_seed == second.data_seed == DATA_SEED
+    assert first.record["references"] == second.record["references"]
+    own = record_of(trained / "pytorch-1")
+    assert first.record["references"]["svd"]["train/mse"] == own["references"]["svd"]["train/mse"]
+    assert first.record["metrics"]["val/mse"] != own["metrics"]["val/mse"]
+    assert first.record["metrics"]["val/mse"]["mean"] == pytest.approx(own["metrics"]["val/mse"]["mean"], rel=0.1)
+
+
+def test_errors_by_family(trained: Path) -> None:
+    model = load(trained / "pytorch-3", "all")
+    measured = Measured(model, Wanted())
+    r, times = torch.tensor([-1.0, 0.5, 4.0]), time_grid(100, 0.1)
+    errors = measured.errors_by_family(r, times)
+    assert list(errors) == list(FAMILIES)
+    for number, family in enumerate(FAMILIES):
+        assert {name: values.shape for name, values in errors[family].items()} == {
+            "autoencoder": (3, 3),
+            "SVD": (1, 3),
+            "PCA": (1, 3),
+        }
+        signal = sinusoids(torch.tensor([number]), r[1:2], list(FAMILIES)).evaluate(times)
+        expected = (model.reconstruct(signal) - signal).square().mean((1, 2))
+        assert errors[family]["autoencoder"][:, 1] == pytest.approx(expected.numpy(), rel=1e-4)
+
+
+def test_one_run_and_two_on_the_command_line(trained: Path, tmp_path: Path) -> None:
+    wavecoder = ("-m", "wavecoder", "evaluate")
+    environment = {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"}
+    run = partial(run_command, tmp_path, environment=environment)
+    one = run(sys.executable, *wavecoder, str(trained / "auto-3"), "--noise", "0.05,0.3", "--families", "sin,cos", "--sigma", "3")
+    assert (one.returncode, one.stderr) == (0, "")
+    assert "gelu autoencoder, latent 5, 3 seeds: mean squared error per value" in one.stdout
+    assert "val and sine are measured on signals of families sin, cos; σ = 3; data seed 314159265" in one.stdout
+    assert "The training had other signals: families sin, cos, sin+cos, sin-cos, sin*cos; σ = 2.25." in one.stdout
+    assert "Bayes knows the distribution that is measured" in one.stdout
+    (folder,) = (tmp_path / "outputs" / "evaluations").glob("*/*")
+    assert one.stdout.endswith(f"Everything about this evaluation is in {folder.relative_to(tmp_path)}\n")
+    content = json.loads((folder / "evaluation.json").read_text())
+    assert content["settings"] == {
+        "noise": [0.05, 0.3],
+        "families": ["sin", "cos"],
+        "sigma": 3.0,
+        "data_seed": None,
+        "device": "cpu",
+    }
+    (of_run,) = content["runs"]
+    assert (of_run["folder"], of_run["weights"], of_run["num_seeds"]) == (str(trained / "auto-3"), "last", 3)
+    assert len(of_run["metrics"]["val/mse_noise_0.05"]["per_seed"]) == 3
+    assert set(of_run["references"]) == {"svd", "pca", "wiener", "bayes"}
+    figures = {f"{name}.{kind}" for name in ("sine_noise_0.05", "sine_noise_0.3", "error_frequency") for kind in ("png", "svg")}
+    assert {file.name for file in (folder / "figures").iterdir()} == figures
+
+    two = run_script("evaluate.py", tmp_path, str(trained / "auto-1"), str(trained / "auto-3"), "--output", "new/two")
+    assert (two.returncode, two.stderr) == (0, "")
+    for line in ("A  gelu autoencoder, latent 5, 1 seed: ", "B  gelu autoencoder, latent 5, 3 seeds: "):
+        assert line in two.stdout
+    content = json.loads((tmp_path / "new" / "two" / "evaluation.json").read_text())
+    assert [each["name"] for each in content["runs"]] == ["A", "B"]
+    assert {folder.name for folder in (tmp_path / "new" / "two" / "figures").iterdir()} == {"A", "B"}
+    again = run_script("evaluate.py", tmp_path, str(trained / "auto-1"), "--output", "new/two")
+    assert (again.returncode, again.stdout) == (2, "")
+    assert again.stderr == "error: --output=new/two: exists; must be a new folder, or an empty one\n"
+    wrong = run_script("evaluate.py", tmp_path, str(trained / "auto-1"), "--noise", "low")
+    assert (wrong.returncode, wrong.stdout) == (2, "")
+    assert wrong.stderr.startswith("error: argument --noise: low: must be numbers with commas between them; ")
+    assert wrong.stderr.count("\n") == 1
+    assert names_in(tmp_path / "new") == ["two"]
+
+
+def test_what_cannot_be_measured(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One line each, before anything is written."""
+    monkeypatch.chdir(tmp_path)
+    run, nothing = trained / "auto-1", Wanted()
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "file").touch()
+    wrong: dict[str, Callable[[], Any]] = {
+        "absent: no such folder": partial(evaluate, [run, Path("absent")], nothing),
+        "full: not the folder of a run": partial(evaluate, [Path("full")], nothing),
+        "--noise=0.1,0.0: must be numbers above 0": partial(evaluate, [run], Wanted(noise=[0.1, 0.0])),
+        "--noise=inf: must be": partial(evaluate, [run], Wanted(noise=[float("inf")])),
+        "--noise=nan: must be": partial(evaluate, [run], Wanted(noise=[float("nan")])),
+        "--noise=-1.0: must be": partial(evaluate, [run], Wanted(noise=[-1.0])),
+        "--noise=1.0,1.0: must be .* different": partial(evaluate, [run], Wanted(noise=[1.0, 1.0])),
+        "--families=tan: must be among sin, cos, .*": partial(evaluate, [run], Wanted(families=["tan"])),
+        "--families=: must be": partial(evaluate, [run], Wanted(families=[""])),
+        "--families=sin,sin: must be": partial(evaluate, [run], Wanted(families=["sin", "sin"])),
+        "--sigma=0.0: must be above 0": partial(evaluate, [run], Wanted(sigma=0.0)),
+        "--sigma=nan: must be above 0": partial(evaluate, [run], Wanted(sigma=float("nan"))),
+        "--data-seed=-1: must be 0 or more": partial(evaluate, [run], Wanted(data_seed=-1)),
+        "--output=full: exists": partial(evaluate, [run], nothing, Path("full")),
+        "--output=full/file: exists": partial(evaluate, [run], nothing, Path("full/file")),
+        "--output=full/file/new: cannot be made": partial(evaluate, [run], nothing, Path("full/file/new")),
+        "device=nowhere: there is no such device": partial(evaluate, [run], nothing, None, "nowhere"),
+    }
+    for message, function in wrong.items():
+        with pytest.raises(SettingError, match=message) as caught:
+            function()
+        assert "\n" not in str(caught.value)
+    assert names_in(tmp_path) == ["full"]
+
+
+def test_a_folder_is_written_completely_or_not_at_all(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.chdir(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(command, "write_figure", fail)
+        with pytest.raises(OSError, match="No space left"):
+            evaluate([trained / "auto-1"], Wanted(), Path("new/folder"))
+    assert names_in(tmp_path) == []
+    (tmp_path / "empty").mkdir()
+    evaluate([trained / "auto-1"], Wanted(noise=[0.5]), Path("empty"))
+    assert names_in(tmp_path) == ["empty"]
+    assert names_in(tmp_path / "empty") == ["evaluation.json", "figures"]
+
+
+def record(network: str, seeds: int, latent: int, svd: float) -> dict[str, Any]:
+    metrics = ["train/mse", "val/mse", "val/mse_noise_0.1", "sine/mean_mse_noise_0.1"]
+    base = made_up_record([0.0412 + 0.001 * number for number in range(seeds)])
+    references: dict[str, Any] = {name: dict.fromkeys(metrics, value) for name, value in (("svd", svd), ("pca", svd - 0.001))}
+    references |= {name: dict.fromkeys(metrics[2:], 0.000345) for name in ("wiener", "bayes")}
+    every = dict.fromkeys(metrics, base["metrics"]["val/mse"])
+    return base | {"network": network, "latent_dim": latent, "metrics": every, "references": references}
+
+
+@pytest.mark.parametrize("seeds", [1, 32])
+@pytest.mark.parametrize("svd", [0.314, 0.558])
+def test_two_runs_fit_into_80_columns(seeds: int, svd: float) -> None:
+    runs = {"A": record("gelu", seeds, 5, 0.314), "B": record("tanh", seeds, 1, svd)}
+    console = Console(width=80, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+    console.print(tables.comparison_table(runs, 80, "errors"))
+    lines = console.export_text().splitlines()
+    assert max(map(len, lines)) <= 80
+    assert not any("…" in line for line in lines)
+    (row,) = [line for line in lines if "val/mse_noise_0.1" in line]
+    shared = svd == 0.314
+    assert row.split()[1:] == (
+        [f"{0.0412 + 0.0005 * (seeds - 1):.3g}"] * 2
+        + (["0.314", "0.313"] if shared else ["0.314", "0.558"])
+        + ["0.000345"] * (2 if shared else 1)
+    )
+    assert any("a wider table shows PCA, Wiener too" in line for line in lines) != shared
+
+
+def test_a_narrow_console_gets_a_closing_table_that_it_can_show() -> None:
+    for width in (80, 120):
+        console = Console(width=width, record=True, file=open(os.devnull, "w"))  # noqa: SIM115, PTH123
+        tables.print_errors(console, record("gelu", 32, 5, 0.314))
+        text = console.export_text()
+        assert "…" not in text
+        assert max(map(len, text.splitlines())) <= width
+        assert ("/ SVD" in text) == (width == 120)
+
+
+def test_signals_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "signals.npy", 5 + 3 * np.sin(np.arange(48) / 5 * rng.normal(size=(600, 1))))
+    arguments = ("data=file", "data.path=signals.npy", "data.scaling=set", "trainer.max_epochs=2", "num_seeds=2", "logger=none")
+    assert run_script("train.py", tmp_path, *arguments, "hydra.run.dir=run").returncode == 0
+    monkeypatch.chdir(tmp_path)
+    measured, own = Measured(load("run", "all"), Wanted()), record_of(tmp_path / "run")
+    assert measured.record["metrics"] == own["metrics"]
+    assert measured.record["references"] == own["references"]
+    other = Measured(load("run", "all"), Wanted(noise=[0.7]))
+    assert other.record["metrics"]["val/mse"] == own["metrics"]["val/mse"]
+    assert "val/mse_noise_0.7" in other.record["metrics"]
+    for option, wanted in {
+        "--sigma": Wanted(sigma=1.0),
+        "--families": Wanted(families=["sin"]),
+        "--data-seed": Wanted(data_seed=1),
+    }.items():
+        with pytest.raises(SettingError, match=f"run: {option} must be left alone"):
+            evaluate([Path("run")], wanted)
+
+    x = np.load("signals.npy")
+    (tmp_path / "signals.npy").unlink()
+    model = load("run", "all")
+    assert model.source is None
+    assert (model.signal_length, model.scaling.kind) == (48, "set")
+    errors = np.square(model.reconstruct(x) - x).mean() / model.scaling.scale**2
+    assert errors == pytest.approx(np.mean(own["metrics"]["train/mse"]["per_seed"]), rel=0.1)
+    projected = np.square(model.references["svd"].reconstruct(x) - x).mean() / model.scaling.scale**2
+    assert projected == pytest.approx(own["references"]["svd"]["train/mse"], rel=0.2)
+    with pytest.raises(SettingError, match=r"signals\.npy"):
+        evaluate([Path("run")], Wanted())
+    assert not (tmp_path / "outputs").exists()
