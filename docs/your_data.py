@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 
 import wavecoder
 from wavecoder.plots import BLUE, GREEN, ORANGE, PURPLE, SKY, VERMILION
+from wavecoder.runs.load import Trained
 
 DOCS = Path(__file__).parent
 _KINDS = [(color, marker) for marker in "o^" for color in (BLUE, VERMILION, GREEN, PURPLE, ORANGE)]  # of ten digits
@@ -34,9 +35,9 @@ class Step(NamedTuple):
 
 def steps(page: str) -> Iterator[Step]:
     """Everything on a page that can be run, in order."""
-    for found in re.finditer(r"^```python\n(.*?)^```|^    (wavecoder .*)$", page, flags=re.MULTILINE | re.DOTALL):
+    for found in re.finditer(r"^```python\n(.*?)^```|^    (wavecoder [^\n]*)$", page, flags=re.MULTILINE | re.DOTALL):
         code, command = found.groups()
-        yield Step(True, code) if code else Step(False, command.split("\n")[0])
+        yield Step(True, code) if code else Step(False, command)
 
 
 def run(step: Step, folder: Path, overrides: list[str]) -> str:
@@ -91,7 +92,7 @@ def draw_digits(folder: Path) -> Figure:
     return figure
 
 
-def _error(model: wavecoder.Trained, name: str) -> str:
+def _error(model: Trained, name: str) -> str:
     results = model.results
     if name == "autoencoder":
         return f"{results['metrics']['val/mse']['per_seed'][model.seed - model.seeds[0]]:.2f}"
