@@ -194,8 +194,10 @@ def test_excess_is_what_noise_does_not_explain() -> None:
     error = (project(SIGNALS) - SIGNALS).square().mean().item()
     clean = excess_error(SIGNALS, project, torch.zeros(len(SIGNALS), 1), generator(1))
     assert clean.error == pytest.approx(error)
+    assert clean.passed == 0
     for std in (0.1, 1.0):
         excess = excess_error(add_noise(SIGNALS, std, generator(2)), project, torch.full((len(SIGNALS), 1), std), generator(3))
         assert abs(excess.error - error) < 4 * excess.uncertainty
         assert excess.uncertainty < 0.02
+        assert excess.passed == pytest.approx(5 * std**2 / 100, rel=0.1)
     assert math.isinf(excess_error(SIGNALS[:1], project, torch.ones(1, 1), generator()).uncertainty)

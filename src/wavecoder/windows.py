@@ -211,31 +211,40 @@ class Excess(NamedTuple):
     Attributes:
         error: The mean squared error per value between a signal and its reconstruction, less what the noise adds.
         uncertainty: The standard error of that.
+        passed: The mean square of what the noise in the signals changes in their reconstructions.
     """
 
     error: float
     uncertainty: float
+    passed: float
 
 
 def excess_error(
-    windows: Float[Tensor, "window time"], reconstruct: Reconstruct, noise: Float[Tensor, "window 1"], generator: Generator
+    windows: Float[Tensor, "window time"],
+    reconstruct: Reconstruct,
+    noise: Float[Tensor, "window 1"],
+    generator: Generator,
+    reconstruct_clean: Reconstruct | None = None,
 ) -> Excess:
     """The reconstruction error of signals that may be noisy, without what their noise adds to it.
 
     What noise adds is measured (a parametric bootstrap, Efron 1979): it is the error of signals that the network itself has made,
-    with as much noise.
+    with as much noise. The error of a reconstruction as an estimate of the clean signal is about `error + passed`.
 
     Args:
         windows: The signals.
         reconstruct: The network.
         noise: Standard deviation of the noise in each of them.
         generator: Source of the noise that is added.
+        reconstruct_clean: The network for signals without noise, if it is told which are noisy.
     """
-    made = reconstruct(windows)
+    made, passed = reconstruct(windows), 0.0
     errors = (made - windows).double().square().mean(-1)
     if noise.any():
         drawn = torch.randn(made.shape, generator=generator, device=made.device, dtype=made.dtype)
         noisy = made + noise * drawn
-        errors = errors - (reconstruct(noisy) - noisy).double().square().mean(-1)
+        again = reconstruct(noisy)
+        errors = errors - (again - noisy).double().square().mean(-1)
+        passed = (again - (reconstruct_clean or reconstruct)(made)).double().square().mean().item()
     count = len(errors)
-    return Excess(errors.mean().item(), errors.std().item() / math.sqrt(count) if count > 1 else math.inf)
+    return Excess(errors.mean().item(), errors.std().item() / math.sqrt(count) if count > 1 else math.inf, passed)

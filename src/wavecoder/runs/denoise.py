@@ -175,6 +175,7 @@ def _report(model: Trained, findings: Findings, given: bool) -> Iterator[str]:
         yield f"level: {'kept' if findings.factor == 1 else factor}"
     distance = f"{findings.distance:.2g} × the error of the run's own signals (val/mse {findings.val_mse:.3g}), noise left out"
     yield f"distance from the training signals: {distance}"
+    yield f"error to be expected in the result: standard deviation about {findings.expected_error:.2g}"
 
 
 def _warnings(findings: Findings) -> Iterator[str]:
@@ -182,6 +183,8 @@ def _warnings(findings: Findings) -> Iterator[str]:
     if findings.foreign:
         error = f"{findings.distance:.2g} times the error of the run's own signals"
         yield f"warning: the input is unlike the training signals, reconstructed with {error}; the result should not be trusted"
+    elif findings.expected_error > findings.noise:
+        yield "warning: the error to be expected is larger than the noise in the input; the input may be better than the result"
     if findings.drowned:
         yield "warning: hardly any signal is seen above the noise; the result should not be trusted"
 
@@ -190,7 +193,8 @@ def _sampling(model: Trained, signals: Rows | Recording) -> Iterator[str]:
     """Whether a recording is sampled as the training signals were."""
     if not isinstance(signals, Recording):
         return
-    if isinstance(model.source, SinusoidSource):
+    if model.settings.data.path is None:
+        assert isinstance(model.source, SinusoidSource)
         frequencies = model.source.training_set("cpu").frequency.abs().double().numpy()
         few, many = 2 * np.pi / model.dt / np.quantile(frequencies, [0.9, 0.1])
         periods = f"in 80 % of the training signals a period has {few:.0f} to {many:.0f} samples"

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ class Findings(NamedTuple):
         power: Their mean square, noise included; where the run scales each signal by itself, about its own mean.
         excess: Their reconstruction error less what noise adds, in the units of the run's errors.
         val_mse: The run's own error on clean signals.
+        unit: What an error of 1 in the run's units is in those of the signals: a root mean square.
     """
 
     noise: float
@@ -39,6 +41,12 @@ class Findings(NamedTuple):
     power: float
     excess: Excess
     val_mse: float
+    unit: float
+
+    @property
+    def expected_error(self) -> float:
+        """The standard deviation, in the signals' units, of the error that is to be expected in the result."""
+        return self.unit * math.sqrt(max(0.0, self.excess.error) + self.excess.passed)
 
     @property
     def distance(self) -> float:
@@ -103,18 +111,16 @@ class Denoiser:
         self._found_noise = noise
         if self._match:
             self._factor = statistics.level(noise)
-        return Findings(noise, self._factor, statistics.power, self._excess(noise), self._val_mse)
+        scaled = scaling.apply(statistics.examples * self._factor + scaling.offset)
 
-    def _excess(self, noise: float) -> Excess:
-        """The reconstruction error of some of the windows less what noise adds, in the units of the run's errors."""
-        noise = noise * self._factor
-        scaled = self.model.scaling.apply(self._statistics.examples * self._factor + self.model.scaling.offset)
-
-        def reconstruct(values: Tensor) -> Tensor:
+        def reconstruct(values: Tensor, noise: float = 0.0) -> Tensor:
             return (self.model.reconstruct(scaled.undo(values), noise) - scaled.offset) / scaled.scale
 
         key = generator(self.model.device, 0, "noise of other signals")
-        return excess_error(scaled.values, reconstruct, noise / scaled.scale, key)
+        of_noisy = partial(reconstruct, noise=noise * self._factor)
+        excess = excess_error(scaled.values, of_noisy, noise * self._factor / scaled.scale, key, reconstruct)
+        unit = scaled.scale.double().square().mean().sqrt().item() / self._factor
+        return Findings(noise, self._factor, statistics.power, excess, self._val_mse, unit)
 
     def clean(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """Second pass: what the network makes of some windows."""
