@@ -3,9 +3,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from wavecoder import plots, signals
+from wavecoder.frequency_errors import frequency_figure
 
 TIMES = np.arange(100) / 10
 SINE = np.sin(TIMES)
+ERRORS = {"autoencoder": np.stack([1 + SINE**2, np.full(100, np.nan)]), "SVD": 0.1 + SINE[None] ** 2}
 COPIES = SINE + np.random.default_rng(0).normal(size=(10, 100))
 
 FIGURES = {
@@ -16,6 +18,7 @@ FIGURES = {
     "latent_curves": plots.latent_curves(TIMES, dict.fromkeys(signals.FAMILIES, SINE), TIMES, {0.1: SINE, 0.2: -SINE}, "latent"),
     "plane": plots.plane(np.eye(3), np.eye(3)[:, :2], np.eye(3)[:2], "plane"),
     "convergence": plots.convergence([1, 2], {"error": {"a": np.array([1.0, 1e-3]), "b": np.array([0.5, 1e-4])}}, "going down"),
+    "frequency": frequency_figure(TIMES - 5, {"sin": ERRORS, "cos": ERRORS}, ["sin"], 1.0, 2.0, "errors"),
     "dependence": plots.dependence("rate", ["1", "2"], {"val/mse": [np.ones(3), np.ones(3) / 2]}, {"SVD": 0.3}, "a title"),
 }
 

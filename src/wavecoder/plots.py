@@ -13,17 +13,16 @@ from jaxtyping import Float
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from numpy import ndarray
 
 BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E9", "#009E73", "#0072B2", "#D55E00", "#CC79A7"
-_SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
+SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
 _MADE = [(VERMILION, "-"), (BLUE, "--"), (GREEN, "-.")]  # by the autoencoder, by references
 _MOST_KINDS = 20  # labels that are told apart by colour and marker
 _TIME = "time t"  # in the paper's unit, which has no name
 
 
-def _grid(
+def panel_grid(
     count: int, columns: int, width: float, height: float, layout: Any = "constrained", **shared: Any
 ) -> tuple[Figure, list[Axes]]:
     """A figure with `count` panels in rows of at most `columns`."""
@@ -55,7 +54,7 @@ def reconstructions(
         title: Title of the figure.
         copies: Whether to show every copy under their mean; otherwise the mean alone.
     """
-    figure, axes = _grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, layout="none", sharex=True, sharey=True)
+    figure, axes = panel_grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, layout="none", sharex=True, sharey=True)
     for number, (axis, (heading, values)) in enumerate(zip(axes, panels.items(), strict=True)):
         if copies:
             lines = axis.plot(times, values.T, color=SKY, linewidth=0.8, alpha=0.6)
@@ -93,7 +92,7 @@ def examples(
         scale: The scale of each signal: errors are those of the scaled signals, which the networks saw.
         title: Title of the figure.
     """
-    figure, axes = _grid(len(signals), 4, 3.3, 2.3, sharex=True)
+    figure, axes = panel_grid(len(signals), 4, 3.3, 2.3, sharex=True)
     for number, (axis, signal) in enumerate(zip(axes, signals, strict=True)):
         axis.plot(times, signal, color=BLACK, linewidth=2.6, alpha=0.3, label="signal")
         for (name, made), (color, style) in zip(series.items(), _MADE, strict=False):
@@ -122,7 +121,7 @@ def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | Non
         labels: Numbers or texts, one for each signal; None if there are none.
         title: Title of the figure.
     """
-    figure, (axis,) = _grid(1, 1, 6.4, 4.4)
+    figure, (axis,) = panel_grid(1, 1, 6.4, 4.4)
     names = ["latent z"] if latent.shape[1] == 1 else ["latent value 1", "latent value 2"]
     if latent.shape[1] > 2:
         centred = latent - latent.mean(0)
@@ -149,7 +148,7 @@ def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | Non
             names = [*names, "label"]
         groups = {str(kind): latent[labels == kind] for kind in kinds} if is_grouped else {"": latent}
         for number, (name, points) in enumerate(groups.items()):
-            color, marker = _SERIES[number % len(_SERIES)][0], "o^sD"[number // len(_SERIES) % 4]
+            color, marker = SERIES[number % len(SERIES)][0], "o^sD"[number // len(SERIES) % 4]
             axis.scatter(points[:, 0], points[:, 1], s=size, color=color, marker=marker, alpha=0.75, linewidths=0, label=name)
     axis.set(xlabel=names[0], ylabel=names[1])
     figure.suptitle(title)
@@ -162,7 +161,7 @@ def latent_points(latent: Float[ndarray, "signal latent"], labels: ndarray | Non
 
 def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]) -> Figure:
     """A continuous signal and its samples (paper, figure 6)."""
-    figure, (axis,) = _grid(1, 1, 7.0, 2.6)
+    figure, (axis,) = panel_grid(1, 1, 7.0, 2.6)
     fine = np.linspace(times[0], times[-1], 10 * len(times))
     axis.plot(fine, np.interp(fine, times, sine), color=SKY, linewidth=1.5, label="signal sin(t)")
     axis.plot(times, sine, ".", color=VERMILION, markersize=4, label=f"its {len(times)} samples")
@@ -173,15 +172,15 @@ def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]
 
 def families(times: Float[ndarray, " time"], signals: Mapping[str, Float[ndarray, " time"]], r: float) -> Figure:
     """One signal of each family (paper, figure 7)."""
-    figure, (axis,) = _grid(1, 1, 7.0, 3.0)
-    for (name, values), (color, style) in zip(signals.items(), _SERIES, strict=False):
-        axis.plot(times, values, color=color, linestyle=style, label=_family(name))
+    figure, (axis,) = panel_grid(1, 1, 7.0, 3.0)
+    for (name, values), (color, style) in zip(signals.items(), SERIES, strict=False):
+        axis.plot(times, values, color=color, linestyle=style, label=family_formula(name))
     axis.set(xlabel=_TIME, ylabel="value", title=f"The families of signals at r = {r:g}")
     figure.legend(loc="outside lower center", ncols=len(signals), frameon=False, fontsize=9)
     return figure
 
 
-def _family(name: str) -> str:
+def family_formula(name: str) -> str:
     """A family as a formula, where its name is one of those sums and products: `sin*cos` is sin rt · cos rt."""
     signs = {"sin": "sin rt", "cos": "cos rt", "+": " + ", "-": " − ", "*": " · "}
     parts = re.split(r"([-+*])", name)
@@ -204,9 +203,9 @@ def latent_curves(
         drawn: What the decoder makes of some values of the latent.
         title: Title of the figure.
     """
-    figure, (left, right) = _grid(2, 2, 5.0, 3.2)
-    for (name, values), (color, style) in zip(latent.items(), _SERIES, strict=False):
-        left.plot(r, values, color=color, linestyle=style, linewidth=1.3, label=_family(name))
+    figure, (left, right) = panel_grid(2, 2, 5.0, 3.2)
+    for (name, values), (color, style) in zip(latent.items(), SERIES, strict=False):
+        left.plot(r, values, color=color, linestyle=style, linewidth=1.3, label=family_formula(name))
     left.set(xlabel="frequency r, radians per unit of time", ylabel="latent z", title="the latent of every signal")
     left.legend(frameon=False, fontsize=8)
     for (z, values), color in zip(drawn.items(), colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
@@ -262,7 +261,7 @@ def convergence(steps: Sequence[int], curves: Mapping[str, Mapping[str, Float[nd
         curves: For each panel, by its label with unit, the values of each series by its name.
         title: Title of the figure.
     """
-    figure, axes = _grid(len(curves), 3 if len(curves) == 3 else 2, 4.2, 3.0)
+    figure, axes = panel_grid(len(curves), 3 if len(curves) == 3 else 2, 4.2, 3.0)
     for axis, (label, series) in zip(axes, curves.items(), strict=True):
         for number, (name, values) in enumerate(series.items()):
             color = colormaps["cividis"](0.92 * number / max(1, len(series) - 1))
@@ -291,9 +290,9 @@ def dependence(
         lines: Errors that do not depend on the setting, by name.
         title: Title of the figure.
     """
-    figure, (axis,) = _grid(1, 1, 6.4, 3.4)
+    figure, (axis,) = panel_grid(1, 1, 6.4, 3.4)
     places = np.arange(len(choices))
-    for (name, errors), (color, style) in zip(series.items(), _SERIES, strict=False):
+    for (name, errors), (color, style) in zip(series.items(), SERIES, strict=False):
         middles, lows, highs = (np.array([kind(each) for each in errors]) for kind in (np.median, np.min, np.max))
         axis.plot(places, middles, color=color, linestyle=style, marker="o", label=name)
         axis.fill_between(places, lows, highs, color=color, alpha=0.15, linewidth=0)
@@ -302,54 +301,4 @@ def dependence(
     axis.set_xticks(places, choices)
     axis.set(xlabel=label, ylabel="mean squared error per value", yscale="log", title=title)
     figure.legend(loc="outside lower center", ncols=4, frameon=False)
-    return figure
-
-
-def errors_by_frequency(
-    r: Float[ndarray, " r"],
-    errors: Mapping[str, Mapping[str, Float[ndarray, "member r"]]],
-    trained: Sequence[str],
-    trained_sigma: float,
-    sigma: float,
-    title: str,
-) -> Figure:
-    """How errors depend on a signal's frequency and family, on and off the distribution of the training.
-
-    A panel for each family, with the median over members and their range; and one with the means over frequencies, which count
-    as often as they are drawn.
-
-    Args:
-        r: Frequencies.
-        errors: By family and model, the error of every member at every frequency.
-        trained: The families of the training.
-        trained_sigma: Standard deviation of r in the training, in radians per unit of time.
-        sigma: That of the means.
-        title: Title of the figure.
-    """
-    figure, axes = _grid(len(errors) + 1, 3, 3.9, 2.9)
-    every = np.concatenate([values.ravel() for of_models in errors.values() for values in of_models.values()])
-    lowest, highest = np.nanpercentile(every, 1) / 2, np.nanmax(every) * 2  # some single signals are no problem for the SVD
-    for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
-        axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
-        for (label, values), (color, style) in zip(of_models.items(), _SERIES, strict=False):
-            axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
-            axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
-        axis.set_title(_family(family) + ("" if family in trained else " (not in training)"), fontsize=10)
-        axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
-    weights = np.exp(-np.square(r / sigma) / 2)
-    for place, of_models in enumerate(errors.values()):
-        for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), _SERIES, "osDv^<>", strict=False)):
-            means = values @ weights / weights.sum()
-            axes[-1].plot([place + 0.2 * number - 0.2] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
-    names = [_family(family) + ("" if family in trained else "*") for family in errors]
-    axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
-    axes[-1].set_yscale("log")
-    axes[-1].set_title(
-        f"mean over r with σ = {sigma:g}" + (", * not in training" if set(errors) - set(trained) else ""), fontsize=10
-    )
-    for axis in axes[::3]:
-        axis.set_ylabel("mean squared error per value")
-    span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")
-    figure.legend(handles=[*axes[0].get_legend_handles_labels()[0], span], loc="outside lower center", ncols=4, frameon=False)
-    figure.suptitle(title)
     return figure

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy import ndarray
 from torch import Tensor
 
-from wavecoder import plots
 from wavecoder.families import FAMILIES
+from wavecoder.frequency_errors import frequency_figure
 from wavecoder.references import fitted_references
 from wavecoder.runs import build, results
 from wavecoder.runs.load import Trained
@@ -114,7 +114,7 @@ class Measured:
             errors = self.errors_by_family(r := self._frequencies(prior, trained), prior.times)
             title = f"Errors of the {self.model.label} autoencoder, latent {self.model.latent_dim}, on clean signals"
             of_training = (trained.families, trained.sigma)
-            yield "error_frequency", plots.errors_by_frequency(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
+            yield "error_frequency", frequency_figure(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
 
     def _frequencies(self, *priors: Prior) -> Tensor:
         reach = _REACH * max(prior.sigma for prior in priors)
