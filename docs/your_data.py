@@ -81,7 +81,7 @@ def draw_digits(folder: Path) -> Figure:
         row[0].set_ylabel(name)
     images.suptitle("Two numbers for an image; below each its mean squared error, of the scaled values", fontsize=11)
     codes = {f"latent of the autoencoder (error {_error(model, 'autoencoder')})": model.encode(x)}
-    basis = model.references["svd"].fitted.basis.numpy()
+    basis = model.references["svd"].fitted.basis_.numpy()
     codes[f"coefficients of the SVD (error {_error(model, 'svd')})"] = (x - model.scaling.offset) / model.scaling.scale @ basis
     for axis, (title, points) in zip(latent.subplots(1, 2), codes.items(), strict=True):
         for digit, (color, marker) in enumerate(_KINDS):
