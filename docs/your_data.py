@@ -56,33 +56,33 @@ def table(folder: Path) -> str:
     lines = []
     for name in ("digits", "pulse"):
         frame = wavecoder.results(folder / "outputs" / "sweeps" / name)
-        for latent, jobs in frame.groupby("latent"):
-            own, svd, pca = (jobs[column] for column in ("val/mse", "svd/val/mse", "pca/val/mse"))
-            errors = f"{own.mean():.3f} ± {own.std(ddof=0):.3f} | {svd.iloc[0]:.3f} | {pca.iloc[0]:.3f}"
-            lines.append(f"| {name} | {latent} | {errors} | {own.mean() / svd.iloc[0]:.2f} |")
+        for _, job in frame.astype({"latent": int}).sort_values("latent").iterrows():
+            own, std, svd, pca = (job[column] for column in ("val/mse mean", "val/mse std", "svd val/mse", "pca val/mse"))
+            lines.append(f"| {name} | {job['latent']} | {own:.3f} ± {std:.3f} | {svd:.3f} | {pca:.3f} | {own / svd:.2f} |")
     return "\n".join(lines)
 
 
 def draw_digits(folder: Path) -> Figure:
-    """One image of each digit with its reconstructions, and the latent of all."""
+    """A validation image of each digit with its reconstructions, and the latent of all images."""
     with np.load(folder / "digits.npz") as file:
         x, labels = file["signals"], file["labels"]
     model = wavecoder.load(folder / "outputs" / "digits")
-    made = {"original": x, "autoencoder": model.reconstruct(x), "SVD": model.references["svd"].reconstruct(x)}
-    examples = [int(np.flatnonzero(labels == digit)[3]) for digit in range(10)]
+    new, of_new = model.source.validation_set("cpu").unscaled().numpy(), model.source.validation_labels()
+    new = new[[int(np.flatnonzero(of_new == digit)[0]) for digit in range(10)]]
+    made = {"original": new, "autoencoder": model.reconstruct(new), "SVD": model.references["svd"].reconstruct(new)}
     figure = Figure(figsize=(11, 7.2), layout="constrained")
     images, latent = figure.subfigures(2, 1, height_ratios=[1, 1.25])
     for row, (name, values) in zip(images.subplots(3, 10), made.items(), strict=True):
-        for axis, number in zip(row, examples, strict=True):
-            axis.imshow(values[number].reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
+        for axis, image, original in zip(row, values, new, strict=True):
+            axis.imshow(image.reshape(8, 8), cmap="gray_r", vmin=0, vmax=16)
             axis.set(xticks=[], yticks=[])
             if name != "original":
-                axis.set_xlabel(f"{np.square(values[number] - x[number]).mean() / model.scaling.scale**2:.2f}", fontsize=8)
+                axis.set_xlabel(f"{np.square(image - original).mean() / model.scaling.scale**2:.2f}", fontsize=8)
         row[0].set_ylabel(name)
-    images.suptitle("Two numbers for an image; below each its mean squared error, of the scaled values", fontsize=11)
-    codes = {f"latent of the autoencoder (error {_error(model, 'autoencoder')})": model.encode(x)}
+    images.suptitle("Validation images from two numbers each; below, the mean squared error of the scaled values", fontsize=11)
+    codes = {f"latent of the autoencoder: val/mse {_error(model, 'autoencoder')}": model.encode(x)}
     basis = model.references["svd"].fitted.basis_.numpy()
-    codes[f"coefficients of the SVD (error {_error(model, 'svd')})"] = (x - model.scaling.offset) / model.scaling.scale @ basis
+    codes[f"coefficients of the SVD: val/mse {_error(model, 'svd')}"] = (x - model.scaling.offset) / model.scaling.scale @ basis
     for axis, (title, points) in zip(latent.subplots(1, 2), codes.items(), strict=True):
         for digit, (color, marker) in enumerate(_KINDS):
             chosen = points[labels == digit]
@@ -100,7 +100,7 @@ def _error(model: Trained, name: str) -> str:
 
 
 def draw_pulse(folder: Path) -> Figure:
-    """Validation windows of the pulse, each a tenth further from the best to the worst, with their reconstructions."""
+    """Validation windows of the pulse, from the best to the worst, with their reconstructions."""
     model = wavecoder.load(folder / "outputs" / "pulse")
     x = model.source.validation_set("cpu").unscaled().numpy()
     made = {"autoencoder": model.reconstruct(x), "SVD": model.references["svd"].reconstruct(x)}
@@ -117,7 +117,10 @@ def draw_pulse(folder: Path) -> Figure:
         axis.set_title("   ".join(f"{name} {error[number]:.2g}" for name, error in errors.items()), fontsize=9)
     for axis in figure.axes[3:]:
         axis.set_xlabel("seconds")
-    figure.suptitle("Validation windows, from the well to the worst reconstructed, and their errors", fontsize=11)
+    figure.suptitle(
+        "Validation windows, from one of the best to the very worst; errors as parts of the variance",
+        fontsize=11,
+    )
     figure.legend(*axis.get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
     return figure
 
