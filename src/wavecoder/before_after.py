@@ -62,9 +62,9 @@ class RecordingBeforeAfter:
         self.begin_pass()
 
     def begin_pass(self) -> None:
-        if self._before is not None:
+        if self._before is not None and np.isfinite(self._before.ranges).all():  # a pass is over
             size = self._part.stop - self._part.start
-            loudest = int(np.ptp(self._before.ranges, axis=0).argmax())
+            loudest = int(np.abs(self._before.ranges - np.median(self._before.ranges)).max(0).argmax())
             middle = (2 * loudest + 1) * self._length // (2 * self._before.ranges.shape[1])
             start = min(max(0, middle - size // 2), self._length - size)
             self._part = slice(start, start + size)
@@ -161,10 +161,10 @@ def denoised_rows(signals: Mapping[str, Float[ndarray, "2 time"]], title: str) -
     """
     columns, rows = min(2, len(signals)), -(-len(signals) // 2)
     figure = Figure(figsize=(4.5 * columns, 2.3 * rows + 0.9), layout="constrained")
-    axes = figure.subplots(rows, columns, squeeze=False, sharex=True).flat
+    axes = list(figure.subplots(rows, columns, squeeze=False, sharex=True).flat)
     for axis in axes:
         _tidy(axis)
-    for axis in list(axes)[len(signals) :]:
+    for axis in axes[len(signals) :]:
         axis.set_visible(False)
     for number, (axis, (heading, (before, after))) in enumerate(zip(axes, signals.items(), strict=False)):
         axis.plot(before, color=SKY, linewidth=0.9, label="input")
