@@ -54,4 +54,6 @@ def test_it_runs_without_an_error(tmp_path: Path) -> None:
     NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": tmp_path}}).execute()
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     assert not [output for output in outputs if output.get("name") == "stderr"]
+    progress = [text for output in outputs if (text := output.get("data", {}).get("text/plain", "")).startswith("epoch ")]
+    assert [text.split()[1] for text in progress] == ["30/30"], "one line that has changed"
     assert [path.name for path in tmp_path.iterdir()] == ["outputs"]

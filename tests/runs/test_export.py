@@ -261,6 +261,24 @@ def test_a_network_of_a_users_own_by_the_command(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("scaling", ["set", "signal"])
+def test_a_network_of_signals_in_a_file_takes_them_as_they_are(tmp_path: Path, scaling: str) -> None:
+    phase = np.random.default_rng(0).uniform(0, 6, (900, 1))
+    rows = 50 + 7 * np.sin(0.3 * np.arange(40) + phase)
+    np.save(tmp_path / "rows.npy", rows)
+    file = {"data": "file", "data.path": tmp_path / "rows.npy", "data.scaling": scaling, "data.dt": 0.3}
+    short = {"num_seeds": 2, "trainer.max_epochs": 2, "logger": "none", "callbacks.last.every_seconds": 0.0}
+    wavecoder.train(tmp_path / "run", latent=2, **file, **short)
+    for kind in KINDS:
+        export(tmp_path / "run", made := tmp_path / f"model{kind}", "mean")
+        wanted = wavecoder.load(tmp_path / "run", seed="mean").reconstruct(rows)
+        np.testing.assert_allclose(execute(made, rows.astype(np.float32)), wanted, rtol=1e-5)
+        said = said_of(made)
+        assert json.loads(said["scaling"])["kind"] == scaling
+        assert (said["signal_length"], said["dt"]) == ("40", "0.3")
+
+
+@pytest.mark.slow
 def test_onnx_without_torch(run: Path, tmp_path: Path) -> None:
     """The example of the documentation, in an environment that has NumPy and onnxruntime and nothing of ours."""
     export(run, tmp_path / "model.onnx", "mean")
