@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, made_up_record, record_of, run_command, run_script
+from conftest import ROOT, made_up_record, record_of, records, run_command, run_script
 from rich.console import Console
 
 from wavecoder.families import FAMILIES
@@ -25,6 +25,7 @@ from wavecoder.runs.load import load
 from wavecoder.runs.measure import DATA_SEED, Measured, Wanted
 from wavecoder.runs.settings import SettingError
 from wavecoder.signals import SinusoidSource, add_noise, sinusoids, time_grid
+from wavecoder.training.files import read_arrays
 
 
 def names_in(folder: Path) -> list[str]:
@@ -251,3 +252,19 @@ def test_signals_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     with pytest.raises(SettingError, match=r"signals\.npy"):
         evaluate([Path("run")], Wanted())
     assert not (tmp_path / "outputs").exists()
+
+
+@pytest.mark.slow
+def test_precisions(tmp_path: Path) -> None:
+    """What a run measured in other precisions is measured again to the bit too."""
+    precisions = ("64-true", "bf16-true", "bf16-mixed")
+    arguments = ("debug=quick", "logger=none", "num_seeds=2", f"+trainer.precision={','.join(precisions)}")
+    assert run_script("train.py", tmp_path, "-m", "sweep=s", *arguments).returncode == 0
+    sweep = tmp_path / "outputs" / "sweeps" / "s"
+    found = {run["overrides"]["trainer.precision"]: sweep / name for name, run in records(sweep).items()}
+    assert set(found) == set(precisions)
+    for run in found.values():
+        model, arrays = load(run, "all"), read_arrays(run)
+        assert arrays is not None
+        assert np.array_equal(model.reconstruct(arrays["noisy_0.1"]), arrays["autoencoder_0.1"])
+        assert Measured(model, Wanted(data_seed=0)).record["metrics"] == record_of(run)["metrics"]

@@ -263,13 +263,3 @@ def test_the_example_of_the_documentation(trained: Path) -> None:
         exec(compile(source, "example", "single"), names)
     assert len(examples) == 3
     assert wavecoder.load is load
-
-
-@pytest.mark.slow
-def test_precisions(tmp_path: Path) -> None:
-    arguments = ("debug=quick", "logger=none", "trainer.max_epochs=1", "num_seeds=2", "trainer.precision=64-true,bf16-true")
-    assert run_script("train.py", tmp_path, "-m", "sweep=s", *arguments).returncode == 0
-    for run in (tmp_path / "outputs" / "sweeps" / "s").glob("*precision*"):
-        arrays = arrays_of(run)
-        model = load(run, seed="all")
-        assert np.array_equal(model.reconstruct(arrays["noisy_0.1"]), arrays["autoencoder_0.1"])

@@ -88,11 +88,12 @@ class Measured:
 
     def _measure(self) -> dict[str, Any]:
         precision, device = str(self.model.settings.trainer.get("precision", "32-true")), self.model.device
+        dtype = next(self.model.ensemble.parameters()).dtype
         self._module.on_validation_epoch_start()
         with torch.no_grad(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
             for number, batch in enumerate(self._batches()):
-                if precision == "bf16-true":  # Lightning gives all tensors of a batch this type
-                    batch = batch._replace(inputs=batch.inputs.bfloat16(), targets=batch.targets.bfloat16())
+                # Lightning gives all tensors of a batch the type of the parameters
+                batch = batch._replace(inputs=batch.inputs.to(dtype), targets=batch.targets.to(dtype))
                 self._module.validation_step(batch, number)
         errors, references = self._module.meter.compute(), measure(self.references, self._batches())
         summaries = {name: results.summarise(each.tolist()) for name, each in (errors | ratios(errors, references)).items()}

@@ -110,7 +110,8 @@ def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
         summary = metrics[metric]
         row = [_number(summary["mean"], 3)]
         if seeds > 1:
-            row = [f"{_number(summary['mean'], 3)} ± {_number(summary['std'], 2)}", _number(summary["min"], 3)]
+            spread = "" if summary["std"] is None else f" ± {_number(summary['std'], 2)}"
+            row = [f"{_number(summary['mean'], 3)}{spread}", _number(summary["min"], 3)]
         row += [_number(errors[metric], 3) if metric in errors else "" for errors in results["references"].values()]
         for key in ratios.values():
             ratio = metrics.get(f"{metric}/{key}")
