@@ -21,6 +21,8 @@ from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
+_UNKNOWN_FILE = {"signal_length": 2**31, "dt": 1.0, "train_size": 2**31, "val_size": 1, "batch_size": 2**10}
+"""Stands for a file that the jobs of a sweep read, each perhaps another one, in a check of what they have in common."""
 
 
 class CheckSettings(Callback):
@@ -39,7 +41,8 @@ class CheckSettings(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             _check_plugins(config)
-            settings = from_config(config)
+            own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
+            settings = from_config(config, _UNKNOWN_FILE if own and config.data.sigma is None else None)
             _check_launcher(config, settings)
             _check_one_sweep(config)
         except (SettingError, HydraException, OmegaConfBaseException) as error:

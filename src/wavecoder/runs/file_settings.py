@@ -5,7 +5,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
+from omegaconf.errors import InterpolationResolutionError
 
 from wavecoder.files import SUFFIXES, FileError
 from wavecoder.files.collection import Collection, sizes, stamp
@@ -26,12 +27,13 @@ def fill_from_file(config: DictConfig, cwd: str | None, of_file: Mapping[str, An
         SettingError: The file cannot be read, or a setting does not fit it.
     """
     data = config.data
-    if data.path is None:  # ??? in conf/data/file.yaml
+    if data.path is None and of_file is None:  # ??? in conf/data/file.yaml
         known = ", ".join(SUFFIXES)
         raise SettingError(f"data.path: must be given: a file ({known}), or a folder of .wav and .flac; data.path=signals.npy")
     if None not in (data.families, data.sigma, data.test_frequency):  # they are those of another file in conf/data
         raise SettingError(f"data.path={data.path}: is for data=file")
-    path = Path(cwd or "", Path(str(data.path)).expanduser()).absolute()
+    _refuse_dependent(config)
+    path = Path(cwd or "", Path(data.path or "").expanduser()).absolute()
     accumulate = config.trainer.get("accumulate_grad_batches", 1)
     accumulate = accumulate if isinstance(accumulate, int) and accumulate > 0 else 1
     found = dict(of_file) | {"batch_size": of_file["batch_size"] // accumulate} if of_file else _found(data, path)
@@ -44,6 +46,19 @@ def fill_from_file(config: DictConfig, cwd: str | None, of_file: Mapping[str, An
         for name in ("signal_length", "dt", "train_size", "val_size", "batch_size"):
             if data[name] is None:
                 data[name] = found[name]
+
+
+def _refuse_dependent(config: DictConfig) -> None:
+    """Refuse values that are computed from null, as the epochs of some experiments are from the number of signals.
+
+    Raises:
+        SettingError: There is one.
+    """
+    try:
+        OmegaConf.to_container(config.trainer, resolve=True)
+    except InterpolationResolutionError as error:
+        needed = "data.train_size and data.batch_size, which must be given"
+        raise SettingError(f"{error.full_key}: is computed from {needed}") from error
 
 
 def _found(data: DictConfig, path: Path) -> dict[str, Any]:
