@@ -46,3 +46,30 @@ def test_scales_follow_the_values() -> None:
     flat = plots.convergence([1, 2], {"angle": {"": np.array([80.0, 85.0])}}, "flat")
     assert flat.axes[0].get_yscale() == "linear"
     assert FIGURES["convergence"].axes[0].get_yscale() == "log"
+
+
+@pytest.mark.parametrize("size", [1, 2, 4])
+@pytest.mark.parametrize("kind", ["none", "few", "texts", "numbers", "many texts"])
+def test_the_latent_is_drawn_for_every_size_and_kind_of_labels(size: int, kind: str) -> None:
+    draws = np.random.default_rng(0)
+    labels = {
+        "none": None,
+        "few": draws.integers(0, 10, 60),
+        "texts": np.array(["a", "b", "c"] * 20),
+        "numbers": draws.standard_normal(60),
+        "many texts": np.array([f"name {number}" for number in range(60)]),
+    }[kind]
+    figure = plots.latent_points(draws.standard_normal((60, size)), labels, "The latent")
+    axis = figure.axes[0]
+    figure.draw_without_rendering()
+    drawn = sum(len(points.get_offsets()) for points in axis.collections) or sum(bar.get_height() for bar in axis.patches)
+    assert drawn == 60
+    if kind in ("few", "texts"):
+        shown = [text.get_text() for text in (axis.get_yticklabels() if size == 1 else figure.legends[0].get_texts())]
+        assert shown == [str(each) for each in np.unique(labels)]
+
+
+def test_reconstructions_are_drawn_with_their_errors() -> None:
+    signals = np.ones((3, 5))
+    figure = plots.examples(np.arange(5.0), signals, {"autoencoder": 3 * signals}, np.array([1.0, 2.0, 4.0]), "Signals")
+    assert [axis.get_title() for axis in figure.axes if axis.get_visible()] == [f"autoencoder {e}" for e in ("4", "1", "0.25")]

@@ -75,3 +75,11 @@ def test_the_table_of_many_jobs_shows_the_best_and_the_failed() -> None:
     assert "failed: ValueError: no" in text
     assert "30 more rows are in summary.csv" in text
     assert len(text.splitlines()) < 32
+
+
+def test_the_closing_table_says_why_there_is_no_bayes() -> None:
+    record = made_up_record([0.3]) | {"references": {"svd": {"val/mse": 0.3}, "wiener": {"val/mse_noise_0.1": 0.2}}}
+    record["metrics"]["val/mse_noise_0.1"] = record["metrics"]["val/mse"]
+    assert tables.closing_table(record).caption == "no Bayes: the distribution of the signals is not known"
+    record["references"]["bayes"] = {"val/mse_noise_0.1": 0.1}
+    assert tables.closing_table(record).caption is None
