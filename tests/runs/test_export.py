@@ -228,6 +228,12 @@ def test_bad_input_is_one_line_and_writes_nothing(run: Path, tmp_path: Path, mon
     assert Path("there.onnx").read_text() == "mine"
 
 
+def test_a_folder_that_cannot_be_written(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, mode: path != tmp_path)
+    with pytest.raises(SettingError, match=r"model\.onnx: the folder .* cannot be written$"):
+        export(run, tmp_path / "model.onnx")
+
+
 @pytest.mark.parametrize("missing", ["onnx", "onnxscript", "onnxruntime"])
 def test_a_missing_package_is_named(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     monkeypatch.setattr("wavecoder.runs.export.find_spec", lambda name: None if name == missing else object())

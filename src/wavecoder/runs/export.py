@@ -3,6 +3,7 @@
 What takes torch is in `exporters`, so that mistakes are answered at once.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
@@ -62,5 +63,7 @@ def _check_output(output: Path, force: bool) -> None:
         raise SettingError(f"{output}: exists; --force replaces it")
     if not output.absolute().parent.is_dir():
         raise SettingError(f"{output}: there is no folder {output.parent}")
+    if not os.access(output.absolute().parent, os.W_OK):
+        raise SettingError(f"{output}: the folder {output.parent} cannot be written")
     if output.suffix == ".onnx" and not all(map(find_spec, _NEEDED)):
         raise SettingError(f"{output}: needs wavecoder's extra onnx; pip install 'wavecoder[onnx]'")
