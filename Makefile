@@ -25,8 +25,8 @@ test: $(VENV)/.installed  ## run the tests; ARGS='-k signals' for some of them
 	$(BIN)/python -m pytest -n 2 --dist loadgroup $(ARGS)
 
 lint: $(VENV)/.installed  ## check style and types
-	$(BIN)/ruff check src tests benchmarks hatch_build.py
-	$(BIN)/ruff format --check src tests benchmarks hatch_build.py
+	$(BIN)/ruff check src tests benchmarks docs/*.py hatch_build.py
+	$(BIN)/ruff format --check src tests benchmarks docs/*.py hatch_build.py
 	$(BIN)/mypy
 
 paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)

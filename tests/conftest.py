@@ -153,7 +153,9 @@ def run_script(
     return run_command(folder, sys.executable, str(ROOT / "src" / script), *arguments, environment=environment)
 
 
-def run_command(folder: Path, *command: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+def run_command(
+    folder: Path, *command: str, environment: dict[str, str] | None = None, timeout: float = 280
+) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder and return what it printed and its exit status."""
     return subprocess.run(
         command,
@@ -161,7 +163,7 @@ def run_command(folder: Path, *command: str, environment: dict[str, str] | None 
         env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
         capture_output=True,
         text=True,
-        timeout=280,
+        timeout=timeout,
         check=False,
     )
 

@@ -5,8 +5,7 @@ from importlib import import_module
 
 import pytest
 
-SCIENCE = ["rng", "signals", "networks", "ensemble", "references", "windows", "files", "file_source", "scaling"]
-MODULES = ["", *SCIENCE, "engine"]
+MODULES = ["", "rng", "signals", "networks", "ensemble", "references", "windows", "engine", "files", "file_source", "scaling"]
 
 
 @pytest.mark.parametrize("name", MODULES)

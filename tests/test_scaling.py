@@ -34,3 +34,16 @@ def test_a_constant_signal_becomes_0(constant: float) -> None:
 def test_other_scalings_are_refused() -> None:
     with pytest.raises(ValueError, match="scaling=row: must be one of none, set, signal"):
         Scaling("row")
+
+
+def test_noise_is_left_out_of_the_scale_of_a_signal() -> None:
+    key = torch.Generator().manual_seed(0)
+    clean = 3 + 7 * torch.randn(4, 20_000, generator=key)
+    noisy = clean + 10 * torch.randn(4, 20_000, generator=key)
+    torch.testing.assert_close(
+        Scaling("signal").apply(noisy, 10.0).scale, Scaling("signal").apply(clean).scale, rtol=0.05, atol=0
+    )
+    # no signal is seen in so much noise, but the scale must not vanish
+    assert (Scaling("signal").apply(noisy, 100.0).scale > 3).all()
+    assert torch.equal(Scaling("signal").apply(clean, 0.0).values, Scaling("signal").apply(clean).values)
+    assert torch.equal(Scaling("set", 3.0, 7.0).apply(noisy, 10.0).values, Scaling("set", 3.0, 7.0).apply(noisy).values)

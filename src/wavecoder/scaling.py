@@ -10,6 +10,8 @@ from torch import Tensor
 SCALINGS = ("none", "set", "signal")
 """Nothing; the mean and the standard deviation of all training values; those of each signal."""
 
+_SMALLEST_SHARE = 0.1  # of a noisy signal's variance that is taken for the signal
+
 
 class Scaled(NamedTuple):
     """Scaled signals, and what they were made with: `values = (signals − offset) / scale`.
@@ -57,15 +59,22 @@ class Scaling:
         if self.kind not in SCALINGS:
             raise ValueError(f"scaling={self.kind}: must be one of {', '.join(SCALINGS)}")
 
-    def apply(self, x: Float[Tensor, "*signals time"]) -> Scaled:
-        """Scale signals. A constant signal, which has no standard deviation, is only shifted."""
+    def apply(self, x: Float[Tensor, "*signals time"], noise: float = 0.0) -> Scaled:
+        """Scale signals. A constant signal, which has no standard deviation, is only shifted.
+
+        Args:
+            x: The signals.
+            noise: Standard deviation of white noise in them. `signal` leaves its variance out, so that noisy signals get the
+                scale that they would have without it; but at least a tenth of a signal's variance is taken for the signal.
+        """
         ones = x.new_ones(*x.shape[:-1], 1)
         if self.kind != "signal":
             values = x if self.kind == "none" else (x - self.offset) / self.scale
             return Scaled(values, ones * self.offset, ones * self.scale)
         mean = x.mean(-1, keepdim=True)
         centred = x - mean
-        std = centred.square().mean(-1, keepdim=True).sqrt()
+        variance = centred.square().mean(-1, keepdim=True)
+        std = (variance - noise**2).maximum(_SMALLEST_SHARE * variance).sqrt()
         # rounding leaves a constant signal a deviation of this size
         std = std.where(std > 1e-6 * mean.abs(), ones)
         return Scaled(centred / std, mean, std)

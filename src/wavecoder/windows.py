@@ -220,7 +220,11 @@ class Excess(NamedTuple):
 
 
 def excess_error(
-    windows: Float[Tensor, "window time"], reconstruct: Reconstruct, noise: Float[Tensor, "window 1"], generator: Generator
+    windows: Float[Tensor, "window time"],
+    reconstruct: Reconstruct,
+    noise: Float[Tensor, "window 1"],
+    generator: Generator,
+    reconstruct_clean: Reconstruct | None = None,
 ) -> Excess:
     """The reconstruction error of signals that may be noisy, without what their noise adds to it.
 
@@ -232,6 +236,7 @@ def excess_error(
         reconstruct: The network.
         noise: Standard deviation of the noise in each of them.
         generator: Source of the noise that is added.
+        reconstruct_clean: The network for signals without noise, if it is told which are noisy.
     """
     made, passed = reconstruct(windows), 0.0
     errors = (made - windows).double().square().mean(-1)
@@ -240,6 +245,6 @@ def excess_error(
         noisy = made + noise * drawn
         again = reconstruct(noisy)
         errors = errors - (again - noisy).double().square().mean(-1)
-        passed = (again - reconstruct(made)).double().square().mean().item()
+        passed = (again - (reconstruct_clean or reconstruct)(made)).double().square().mean().item()
     count = len(errors)
     return Excess(errors.mean().item(), errors.std().item() / math.sqrt(count) if count > 1 else math.inf, passed)

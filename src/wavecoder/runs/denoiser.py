@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -94,6 +95,7 @@ class Denoiser:
         self._val_mse = _val_mse(model)
         self._statistics = SignalStatistics(model.moments.second_moment * scaling.scale**2)
         self._factor = 1.0
+        self._found_noise = 0.0
 
     def look(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """First pass: take in some windows. They are given back, as if they had been cleaned."""
@@ -106,21 +108,23 @@ class Denoiser:
         noise = self._noise
         if noise is None:
             noise = statistics.noise_std(level=self._match or scaling.kind == "signal")
+        self._found_noise = noise
         if self._match:
             self._factor = statistics.level(noise)
         scaled = scaling.apply(statistics.examples * self._factor + scaling.offset)
 
-        def reconstruct(values: Tensor) -> Tensor:
-            return (self.model.reconstruct(scaled.undo(values)) - scaled.offset) / scaled.scale
+        def reconstruct(values: Tensor, noise: float = 0.0) -> Tensor:
+            return (self.model.reconstruct(scaled.undo(values), noise) - scaled.offset) / scaled.scale
 
         key = generator(self.model.device, 0, "noise of other signals")
-        excess = excess_error(scaled.values, reconstruct, noise * self._factor / scaled.scale, key)
+        of_noisy = partial(reconstruct, noise=noise * self._factor)
+        excess = excess_error(scaled.values, of_noisy, noise * self._factor / scaled.scale, key, reconstruct)
         unit = scaled.scale.double().square().mean().sqrt().item() / self._factor
         return Findings(noise, self._factor, statistics.power, excess, self._val_mse, unit)
 
     def clean(self, windows: Float[Tensor, "window time"]) -> Float[Tensor, "window time"]:
         """Second pass: what the network makes of some windows."""
-        return self.model.reconstruct(windows * self._factor) / self._factor
+        return self.model.reconstruct(windows * self._factor, self._found_noise * self._factor) / self._factor
 
 
 def _val_mse(model: "Trained") -> float:

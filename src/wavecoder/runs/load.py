@@ -102,15 +102,20 @@ class Trained:
         compiled = saved.record["engine"]["name"].startswith("compiled")
         self.engine: Engine = measuring_engine(problem, "auto" if compiled else "pytorch")
 
-    def reconstruct(self, x: Array) -> Array:
+    def reconstruct(self, x: Array, noise: float = 0.0) -> Array:
         """What the autoencoder makes of signals, `[..., time]`, each for itself.
+
+        Args:
+            x: The signals.
+            noise: Standard deviation of white noise in them, 0 for clean ones. It matters only where each signal was scaled by
+                itself (data.scaling=signal): noise would make the signals in it smaller than those that the network knows.
 
         Raises:
             ValueError: They are no real numbers, or not of the network's signal length.
         """
 
         def of_rows(rows: Tensor) -> Tensor:
-            scaled = self.scaling.apply(rows)
+            scaled = self.scaling.apply(rows, noise)
             made = self.engine.reconstruct(scaled.values)
             return scaled.undo(made.mean(0, keepdim=True) if self.seed == "mean" else made)
 
@@ -224,7 +229,7 @@ class FittedReference:
         scaling, length = self._model.scaling, self._model.signal_length
 
         def of_rows(rows: Tensor, _: int) -> Tensor:
-            scaled = scaling.apply(rows)
+            scaled = scaling.apply(rows, noise)
             if scaling.kind != "signal" or noise == 0 or not self.fitted.denoises:
                 made = self.fitted.reconstruct(scaled.values, noise / scaling.scale)
             else:  # each has another noise after scaling
