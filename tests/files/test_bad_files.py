@@ -162,7 +162,7 @@ def test_keys_and_labels_that_are_not_there(tmp_path: Path) -> None:
     for name, problem in {
         "x.npz": "key=no: must be one of x",
         "x.npy": "holds a single array and none named no",
-        "x.csv": "key=no: chooses an array in .npz files",
+        "x.csv": "key=no: must be left out: its columns have no names",
         "x.wav": "key=no: chooses an array in .npz files",
         "x.parquet": "key=no: must be one of its columns, a, b",
     }.items():

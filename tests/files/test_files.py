@@ -215,3 +215,22 @@ def test_a_zip_file_of_something_else_is_no_npz(tmp_path: Path) -> None:
         archive.writestr("readme.txt", "hello")
     with pytest.raises(FileError, match=r"of which there are none$"):
         read_rows(tmp_path / "x.npz")
+
+
+def test_one_column_of_a_table_is_a_recording(tmp_path: Path) -> None:
+    """As data loggers write them, with the time beside the values."""
+    path = tmp_path / "pulse.csv"
+    table = {"time": [f"2016-11-24 13:58:{second:02}" for second in range(50)], "pulse": LONG[:50], "label": ["a"] * 50}
+    pd.DataFrame(table).to_csv(path, index=False)
+    found = open_signals(path, "pulse")
+    assert isinstance(found, Recording)
+    assert found.length == 50
+    np.testing.assert_array_equal(joined(found, 7), LONG[:50])
+    with create(tmp_path / "clean.csv", found) as writer:
+        writer.write(LONG[:50])
+    assert (tmp_path / "clean.csv").read_text().splitlines()[0] == "pulse"
+    np.testing.assert_array_equal(joined(open_signals(tmp_path / "clean.csv"), 50), LONG[:50])
+    with pytest.raises(FileError, match=r"row 0, column 0 \(counted from 0\) is '2016-11-24 13:58:00'; numbers are needed"):
+        joined(open_signals(path, "time"), 50)
+    with pytest.raises(FileError, match=r"key=puls: must be one of its columns, time, pulse, label$"):
+        open_signals(path, "puls")

@@ -67,7 +67,8 @@ def read_rows(path: Path | str, key: str | None = None, labels: str | None = Non
 
     Args:
         path: The file.
-        key: The array in a .npz file, or the column of signals in a .parquet file; None for the only one.
+        key: The array in a .npz file, the column of signals in a .parquet file, or the one column of a .csv or .tsv file that is
+            the recording, where there are others; None for the only one.
         labels: Where the labels are; None for those that are called so.
 
     Raises:

@@ -20,7 +20,8 @@ def open_stored(path: Path | str, key: str | None = None, labels: str | None = N
 
     Args:
         path: The file.
-        key: The array in a .npz file, or the column of signals in a .parquet file; None for the only one.
+        key: The array in a .npz file, the column of signals in a .parquet file, or the one column of a .csv or .tsv file that is
+            the recording, where there are others; None for the only one.
         labels: The array (.npz), column (.csv, .tsv, .parquet) or file (.npy) of labels; None for one that is called so.
 
     Raises:

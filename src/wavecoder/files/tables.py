@@ -16,28 +16,36 @@ class Text(Stored):
     """Numbers in a .csv or .tsv file, with or without a line of names.
 
     Attributes:
-        names: Those of the columns; None if it has none.
+        names: Those of the columns, or of the one that was chosen; None if it has none.
         label_column: The position of the labels among them; None if there are none.
     """
 
     suffixes = (".csv", ".tsv")
 
     def __init__(self, path: Path, key: str | None = None, labels: str | None = None) -> None:
-        if key is not None:
-            raise FileError(path, f"key={key}: chooses an array in .npz files; all columns are used here")
         self.path = path
         self._separator = "\t" if path.suffix.lower() == ".tsv" else ","
         first = self._first_line()
         names = (labels,) if labels is not None else LABEL_NAMES
         self._has_names = any(name in first for name in names) or not any(_is_number(cell) for cell in first)
-        if self._has_names and first[0] == "" and len(first) > 1:
+        if key is None and self._has_names and first[0] == "" and len(first) > 1:
             raise FileError(path, "the first column has no name: it looks like row numbers; write the table without them")
         if labels is not None and labels not in first:
             there = f"; its columns are {', '.join(first)}" if self._has_names and len(first) <= 12 else ""
             raise FileError(path, f"has no column of labels named {labels}{there}")
         self.names = first if self._has_names else None
         self.label_column = next((first.index(name) for name in names if self._has_names and name in first), None)
-        self._columns = [number for number in range(len(first)) if number != self.label_column]
+        self._count = len(first)
+        self._columns = [number for number in range(self._count) if number != self.label_column]
+        if key is not None:
+            self._choose(key)
+
+    def _choose(self, key: str) -> None:
+        """Take one column alone, as a recording."""
+        if self.names is None or key not in self.names:
+            there = f"one of its columns, {', '.join(self.names[:12])}" if self.names else "left out: its columns have no names"
+            raise FileError(self.path, f"key={key}: must be {there}")
+        self._columns, self.label_column, self.names = [self.names.index(key)], None, [key]
 
     def _first_line(self) -> list[str]:
         try:
@@ -85,9 +93,8 @@ class Text(Stored):
         """Data frames of at most `size` rows."""
         import pandas as pd
 
-        count = len(self._columns) + (self.label_column is not None)
-        arguments: dict[str, Any] = {"header": None, "names": range(count), "index_col": False, "encoding": "utf-8-sig"}
-        arguments["skip_blank_lines"] = len(self._columns) > 1  # in a recording they are gaps
+        arguments: dict[str, Any] = {"header": None, "names": range(self._count), "index_col": False, "encoding": "utf-8-sig"}
+        arguments["skip_blank_lines"] = self._count > 1  # in a recording they are gaps
         arguments |= {"sep": self._separator, "skiprows": int(self._has_names), "skipinitialspace": True}
         row = 0
         try:

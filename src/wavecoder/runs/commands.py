@@ -55,7 +55,7 @@ def denoise() -> None:
         help="whether signals are given the power of the training signals, and theirs back: match (the default for recordings), "
         "keep (for rows)",
     )
-    parser.add_argument("--key", help="which array of a .npz file, or column of a .parquet file")
+    parser.add_argument("--key", help="which array of a .npz file, or column of a .parquet, .csv or .tsv file")
     parser.add_argument("--force", action="store_true", help="replace output and picture if they exist")
     parser.add_argument("--device", default="cpu", help="where the network computes, for example cuda (default: cpu)")
     arguments = parser.parse_args()
