@@ -232,6 +232,7 @@ def test_signals_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     other = Measured(load("run", "all"), Wanted(noise=[0.7]))
     assert other.record["metrics"]["val/mse"] == own["metrics"]["val/mse"]
     assert "val/mse_noise_0.7" in other.record["metrics"]
+    assert [name for name, _ in measured.figures()] == ["reconstructions"]
     for option, wanted in {
         "--sigma": Wanted(sigma=1.0),
         "--families": Wanted(families=["sin"]),

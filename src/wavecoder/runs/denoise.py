@@ -58,10 +58,10 @@ def denoise(
         FileError: A file cannot be read or written.
     """
     picture = output.with_suffix(".png")
-    if picture.exists() and not force:
-        raise FileError(picture, "exists already; --force replaces it")
     signals = open_signals(input, key)
     with create(output, signals, force) as writer:
+        if picture.exists() and not force:
+            raise FileError(picture, "exists already; --force replaces it")
         model = load(run, seed, device)
         torch.set_num_threads(torch_threads(model.settings))
         work = _Work(model, signals, input, windows)

@@ -11,13 +11,20 @@ from numpy import ndarray
 from torch import Tensor
 
 from wavecoder.families import FAMILIES
+from wavecoder.file_source import FileSource
 from wavecoder.frequency_errors import frequency_figure
 from wavecoder.references import fitted_references
 from wavecoder.runs import build, results
 from wavecoder.runs.load import Trained
 from wavecoder.runs.settings import SettingError
 from wavecoder.signals import Prior, SignalSource, sinusoids
-from wavecoder.training.callbacks.figures import median_member, noisy_reconstructions, reconstruction_figure
+from wavecoder.training.callbacks.figures import (
+    examples_figure,
+    file_reconstructions,
+    median_member,
+    noisy_reconstructions,
+    reconstruction_figure,
+)
 from wavecoder.training.callbacks.references import measure, ratios
 from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
@@ -101,15 +108,19 @@ class Measured:
         return described | {"metrics": summaries, "references": references}
 
     def figures(self) -> Iterator[tuple[str, Figure]]:
-        """The figures and their names: the noisy test signals as at the end of a run, and errors over frequency and family."""
+        """The figures and their names: reconstructions as at the end of a run, and errors over frequency and family."""
         shown = int(median_member(self._module.meter.compute()["val/mse"]))
         with torch.no_grad():
             tensors = noisy_reconstructions(self._datamodule, self._module, self.references)
+            if isinstance(self.source, FileSource):
+                tensors |= file_reconstructions(self._datamodule, self.source, self._module, self.references)
         arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
         arrays |= {"times": self._datamodule.times.cpu().numpy(), "shown": shown}
         for std in self.noise:
             if f"noisy_{std}" in arrays:
                 yield f"sine_noise_{std}", reconstruction_figure(arrays, std, self.model.label)
+        if isinstance(self.source, FileSource):
+            yield "reconstructions", examples_figure(arrays, self.model.label)
         prior, trained = self.source.prior(self.model.device), self.training.prior(self.model.device)
         if prior is not None and trained is not None:
             errors = self.errors_by_family(r := self._frequencies(prior, trained), prior.times)
