@@ -160,6 +160,7 @@ def test_a_run_on_an_array(folder: Path) -> None:
         assert state["second_moment"].trace().item() / 12 == pytest.approx(1, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_a_sweep_over_recordings_from_another_folder(folder: Path) -> None:
     """The path is relative to where the command is typed; a changed recording trains anew, and nothing else does."""
     command = (*QUICK[:1], *QUICK[2:4], "-m", "latent=1,3", "data.path=wavs", "data.signal_length=20,25", "sweep=s")
