@@ -241,6 +241,10 @@ def test_signals_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             evaluate([Path("run")], wanted)
 
     x = np.load("signals.npy")
+    for said, changed in {"has other signals than when run was trained": 2 * x, "does not fit the settings": x[:300]}.items():
+        np.save("signals.npy", changed)
+        with pytest.raises(SettingError, match=rf"signals\.npy: {said}"):
+            evaluate([Path("run")], Wanted())
     (tmp_path / "signals.npy").unlink()
     model = load("run", "all")
     assert model.source is None
