@@ -57,6 +57,8 @@ def denoise(
         SettingError: The run cannot be loaded, or the choices do not fit it.
         FileError: A file cannot be read or written.
     """
+    if not output.name:
+        raise FileError(output, "is a folder; a file is needed")
     picture = output.with_suffix(".png")
     if picture.exists() and not force:
         raise FileError(picture, "exists already; --force replaces it")
