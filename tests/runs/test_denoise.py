@@ -161,6 +161,11 @@ FORMATS: dict[str, Callable[[Path, ndarray], object]] = {
 
 
 class TestFiles:
+    def test_rows_of_another_length_go_through_windows_and_it_is_said(self, run: Path, tmp_path: Path, capsys: Any) -> None:
+        np.save(tmp_path / "in.npy", np.tile(ROWS, 2))
+        denoise(run, tmp_path / "in.npy", tmp_path / "out.npy")
+        assert "12 signals of 200 samples, in windows of 100, denoised by" in printed(capsys)
+
     @pytest.mark.parametrize("suffix", FORMATS)
     def test_rows_of_every_kind(self, run: Path, model: Trained, tmp_path: Path, suffix: str, capsys: Any) -> None:
         key = "mine" if suffix == ".npz" else None

@@ -109,7 +109,8 @@ class _Work:
             )
         else:
             (count, samples), self.size = signals.values.shape, signals.values.size
-            self.description = f"{count:,} signals of {samples:,} samples"
+            windows = "" if samples == self._length and not always else f", in windows of {self._length:,}"
+            self.description = f"{count:,} signals of {samples:,} samples{windows}"
             self._kept = RowsBeforeAfter(count)
         if samples < self._length and not always:
             what = "the recording has" if isinstance(signals, Recording) else "rows have"
