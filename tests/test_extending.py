@@ -27,6 +27,12 @@ def checkout(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def test_every_diff_applies() -> None:
+    for section in SECTIONS:
+        for diff in blocks(section, "diff"):
+            subprocess.run(["git", "apply", "--check", "-"], input=diff, cwd=ROOT, text=True, check=True)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("section", SECTIONS)
 def test_the_diffs_of_a_section_do_what_it_says(section: str, checkout: Path) -> None:

@@ -120,12 +120,6 @@ class Reference(ABC):
         """Reconstruct signals to which white noise of standard deviation `noise` was added; 0 for clean ones."""
 
 
-def fitted_references(rank: int, prior: Prior | None, moments: Moments) -> dict[str, Reference]:
-    """All references that there are for autoencoders with a latent of size `rank` on signals with this prior, fitted, by name."""
-    created = {name: kind.create(rank, prior) for name, kind in REFERENCES.items()}
-    return {name: each.fit(moments) for name, each in created.items() if each is not None}
-
-
 class SVD(Reference):
     """Truncated singular value decomposition of the clean signals, not centred: `x' = U_k U_kᵀ x` (paper 4).
 
@@ -293,3 +287,9 @@ class Bayes(Reference):
             weighted.mul_(scale).addmm_(weights, block)
             highest = raised
         return weighted / total
+
+
+def fitted_references(rank: int, prior: Prior | None, moments: Moments) -> dict[str, Reference]:
+    """All references that there are for autoencoders with a latent of size `rank` on signals with this prior, fitted, by name."""
+    created = {name: kind.create(rank, prior) for name, kind in REFERENCES.items()}
+    return {name: each.fit(moments) for name, each in created.items() if each is not None}

@@ -87,7 +87,9 @@ BAD: dict[str, tuple[str, bytes, str]] = {
     "infinite text": ("x.csv", b"1,2\n3,1e999\n", f"row 1, sample 1 {FROM_0} is inf"),
     "truth in text": ("x.csv", b"1,True\n2,False\n", f"row 0, column 1 {FROM_0} is 'True'"),
     "names alone": ("x.csv", b"a,b,c\n", "holds no values"),
-    "semicolons": ("x.csv", b"1;2\n3;4\n", f"row 0, column 0 {FROM_0} is '3;4'"),
+    "semicolons": ("x.csv", b"1;2\n3;4\n", "has semicolons between its values; commas, and points in numbers, are needed"),
+    "decimal commas": ("x.csv", b"1,5;2,5\n3,5;4,5\n", "has semicolons between its values; commas"),
+    "counted columns and row numbers": ("x.csv", b",0,1,2\n0,1,2,3\n", "the first column has no name: it looks like row numbers"),
     "row numbers": ("x.csv", b",a,b\n0,1,2\n", "the first column has no name: it looks like row numbers"),
     "no text": ("x.csv", bytes(range(128, 256)), "is not a text file"),
     "no table": ("x.parquet", b"PAR1hello", "is not a .parquet file, or damaged"),
@@ -123,6 +125,11 @@ def test_what_is_wrong_with_a_file_is_said_in_one_line(kind: str, tmp_path: Path
         read(tmp_path / name)
     assert str(caught.value).startswith(f"{tmp_path / name}: ")
     assert "\n" not in str(caught.value)
+
+
+def test_columns_called_by_their_number_are_not_a_signal(tmp_path: Path) -> None:
+    (tmp_path / "x.csv").write_text("0,1,2\n5,6,7\n8,9,10\n", encoding="utf-8")
+    assert read_rows(tmp_path / "x.csv").values.tolist() == [[5, 6, 7], [8, 9, 10]]
 
 
 def test_files_that_are_not_there(tmp_path: Path) -> None:

@@ -99,6 +99,8 @@ class TestInMemory:
         for make, said in {
             lambda: model.denoise(ROWS[:, :99]): r"signals of shape \[12, 99\]: must have 100 samples or more",
             lambda: model.denoise(np.array(1.0)): r"signals of shape \[\]",
+            lambda: model.denoise(ROWS[:0]): r"signals of shape \[0, 100\]: there are none",
+            lambda: model.denoise(ROWS.astype(str)): "signals of type <U.*: must be real numbers",
             lambda: model.denoise(gap): r"value at \[3, 7\] is nan: must be a finite number",
             lambda: model.denoise(torch.from_numpy(gap)): r"value at \[3, 7\] is nan",
             lambda: model.denoise(ROWS, noise=-1.0): "noise=-1.0: must be a number, 0 or more",
@@ -109,6 +111,9 @@ class TestInMemory:
         diverged = load(run, 1)
         diverged.results["metrics"]["val/mse"]["per_seed"][1] = None
         with pytest.raises(ValueError, match="seed=1: it diverged"):
+            diverged.denoise(ROWS)
+        diverged.results["metrics"]["val/mse"]["per_seed"] = [None] * len(diverged.results["metrics"]["val/mse"]["per_seed"])
+        with pytest.raises(ValueError, match="seed=1: all seeds diverged"):
             diverged.denoise(ROWS)
 
     @pytest.mark.parametrize("scaling", [Scaling(), Scaling("set", 0.2, 2.0)])
@@ -156,6 +161,11 @@ FORMATS: dict[str, Callable[[Path, ndarray], object]] = {
 
 
 class TestFiles:
+    def test_rows_of_another_length_go_through_windows_and_it_is_said(self, run: Path, tmp_path: Path, capsys: Any) -> None:
+        np.save(tmp_path / "in.npy", np.tile(ROWS, 2))
+        denoise(run, tmp_path / "in.npy", tmp_path / "out.npy")
+        assert "12 signals of 200 samples, in windows of 100, denoised by" in printed(capsys)
+
     @pytest.mark.parametrize("suffix", FORMATS)
     def test_rows_of_every_kind(self, run: Path, model: Trained, tmp_path: Path, suffix: str, capsys: Any) -> None:
         key = "mine" if suffix == ".npz" else None
@@ -317,6 +327,8 @@ def test_bad_input_is_one_line_and_nothing_is_left(run: Path, tmp_path: Path) ->
         ("gap_in_recording.npy", "out.npy", {}, "gap_in_recording.npy: sample 4321 (counted from 0) is inf"),
         ("short.wav", "out.wav", {}, "short.wav: the recording has 99 samples and the run's signals have 100"),
     ]
+    with pytest.raises(FileError, match=r"^\.: is a folder; a file is needed"):
+        denoise(run, good, Path())
     for source, target, choices, said in cases:
         with pytest.raises((FileError, SettingError, OSError)) as caught:
             denoise(run, tmp_path / source, tmp_path / target, **choices)

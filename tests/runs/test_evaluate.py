@@ -144,6 +144,7 @@ def test_what_cannot_be_measured(trained: Path, tmp_path: Path, monkeypatch: pyt
         "absent: no such folder": partial(evaluate, [run, Path("absent")], nothing),
         "full: not the folder of a run": partial(evaluate, [Path("full")], nothing),
         "--noise=0.1,0.0: must be numbers above 0": partial(evaluate, [run], Wanted(noise=[0.1, 0.0])),
+        "--noise=1e\\+30: must be .* at most 1e\\+12": partial(evaluate, [run], Wanted(noise=[1e30])),
         "--noise=inf: must be": partial(evaluate, [run], Wanted(noise=[float("inf")])),
         "--noise=nan: must be": partial(evaluate, [run], Wanted(noise=[float("nan")])),
         "--noise=-1.0: must be": partial(evaluate, [run], Wanted(noise=[-1.0])),
@@ -242,6 +243,10 @@ def test_signals_of_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
             evaluate([Path("run")], wanted)
 
     x = np.load("signals.npy")
+    for said, changed in {"has other signals than when run was trained": 2 * x, "does not fit the settings": x[:300]}.items():
+        np.save("signals.npy", changed)
+        with pytest.raises(SettingError, match=rf"signals\.npy: {said}"):
+            evaluate([Path("run")], Wanted())
     (tmp_path / "signals.npy").unlink()
     model = load("run", "all")
     assert model.source is None

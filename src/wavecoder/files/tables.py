@@ -11,6 +11,8 @@ from numpy import ndarray
 
 from wavecoder.files.base import LABEL_NAMES, FileError, Stored, require_package, signal_shape
 
+_SHOWN = 40  # characters of a cell in a message
+
 
 class Text(Stored):
     """Numbers in a .csv or .tsv file, with or without a line of names.
@@ -27,7 +29,9 @@ class Text(Stored):
         self._separator = "\t" if path.suffix.lower() == ".tsv" else ","
         first = self._first_line()
         names = (labels,) if labels is not None else LABEL_NAMES
-        self._has_names = any(name in first for name in names) or not any(_is_number(cell) for cell in first)
+        self._has_names = (
+            any(name in first for name in names) or not any(_is_number(cell) for cell in first) or _are_counted(first)
+        )
         if key is None and self._has_names and first[0] == "" and len(first) > 1:
             raise FileError(path, "the first column has no name: it looks like row numbers; write the table without them")
         if labels is not None and labels not in first:
@@ -47,10 +51,16 @@ class Text(Stored):
             raise FileError(self.path, f"key={key}: must be {there}")
         self._columns, self.label_column, self.names = [self.names.index(key)], None, [key]
 
+    @property
+    def _needed(self) -> str:
+        return "tabs" if self._separator == "\t" else "commas, and points in numbers,"
+
     def _first_line(self) -> list[str]:
         try:
             with self.path.open(newline="", encoding="utf-8-sig") as file:
                 for line in csv.reader(file, delimiter=self._separator):
+                    if any(";" in cell for cell in line):
+                        raise FileError(self.path, f"has semicolons between its values; {self._needed} are needed")
                     if line:
                         return [cell.strip() for cell in line]
         except (UnicodeDecodeError, csv.Error) as error:
@@ -123,7 +133,7 @@ class Text(Stored):
             if missing.any():
                 row = int(missing.argmax())
                 cell = values.iloc[row]
-                found = "is empty or nan" if pd.isna(cell) else f"is {str(cell)!r}"
+                found = "is empty or nan" if pd.isna(cell) else f"is {str(cell)[:_SHOWN]!r}"
                 raise FileError(self.path, f"row {first + row}, column {column} (counted from 0) {found}; numbers are needed")
 
 
@@ -212,6 +222,12 @@ class Parquet(Stored):
 
 def _is_fixed(types: Any, kind: Any) -> bool:
     return bool(types.is_fixed_size_list(kind) or types.is_large_list(kind))
+
+
+def _are_counted(names: list[str]) -> bool:
+    """Whether the columns are called 0, 1, 2 and so on, as pandas calls them, with or without one of row numbers."""
+    names = names[names[0] == "" :]  # without that of row numbers
+    return len(names) > 2 and names == [str(number) for number in range(len(names))]
 
 
 def _is_number(text: str) -> bool:

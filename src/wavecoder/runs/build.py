@@ -203,6 +203,8 @@ def make_source(settings: Settings) -> SinusoidSource | FileSource:
         return _file_source(*arguments, data.train_size, data.val_size, data.seed, files=tuple(stamp(data.path)))
     except FileError as error:
         raise SettingError(f"data.path={error}") from error
+    except ValueError as error:  # the file is another one by now
+        raise SettingError(f"data.path={data.path}: does not fit the settings any more: data.{error}") from error
 
 
 @lru_cache(maxsize=1)

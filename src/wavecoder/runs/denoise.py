@@ -57,6 +57,8 @@ def denoise(
         SettingError: The run cannot be loaded, or the choices do not fit it.
         FileError: A file cannot be read or written.
     """
+    if not output.name:
+        raise FileError(output, "is a folder; a file is needed")
     picture = output.with_suffix(".png")
     signals = open_signals(input, key)
     with create(output, signals, force) as writer:
@@ -107,7 +109,8 @@ class _Work:
             )
         else:
             (count, samples), self.size = signals.values.shape, signals.values.size
-            self.description = f"{count:,} signals of {samples:,} samples"
+            windows = "" if samples == self._length and not always else f", in windows of {self._length:,}"
+            self.description = f"{count:,} signals of {samples:,} samples{windows}"
             self._kept = RowsBeforeAfter(count)
         if samples < self._length and not always:
             what = "the recording has" if isinstance(signals, Recording) else "rows have"

@@ -11,7 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavecoder.rng import generator
-from wavecoder.runs.rows import Array, apply_to_rows
+from wavecoder.runs.rows import Array, apply_to_rows, require_real
 from wavecoder.windows import Excess, Reconstruct, SignalStatistics, excess_error, overlap_add
 
 if TYPE_CHECKING:
@@ -131,16 +131,20 @@ def _val_mse(model: "Trained") -> float:
     errors = model.results["metrics"]["val/mse"]
     found = errors["mean"] if model.seed == "mean" else errors["per_seed"][model.seeds.index(int(model.seed))]
     if found is None:
-        raise ValueError(f"seed={model.seed}: it diverged in training; best is the best of the others")
+        others = any(error is not None for error in errors["per_seed"])
+        raise ValueError(f"seed={model.seed}: {'it diverged; must be another' if others else 'all seeds diverged'}")
     return float(found)
 
 
 def denoise(model: "Trained", y: Array, noise: float | None = None) -> Array:
     """Clean signals in memory; see `Trained.denoise`."""
+    require_real(y, "signal")
     length = model.signal_length
     size = y.shape[-1] if y.ndim else 0
     if size < length:
         raise ValueError(f"signals of shape {list(y.shape)}: must have {length} samples or more along the last axis")
+    if 0 in y.shape:
+        raise ValueError(f"signals of shape {list(y.shape)}: there are none")
     finite: Any = np.isfinite(y) if isinstance(y, np.ndarray) else y.isfinite()
     if not finite.all():
         where = np.argwhere(~np.asarray(finite if isinstance(y, np.ndarray) else finite.cpu()))[0].tolist()

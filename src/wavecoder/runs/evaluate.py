@@ -24,6 +24,7 @@ from wavecoder.signals import Prior
 from wavecoder.training.files import write_atomically, write_figure
 
 EVALUATION = "evaluation.json"
+_MOST_NOISE = 1e12  # far beyond it, squares are no 32-bit numbers any more
 
 
 def evaluate(folders: Sequence[Path], wanted: Wanted, output: Path | None = None, device: str = "cpu") -> Path:
@@ -68,8 +69,9 @@ def _check(wanted: Wanted) -> None:
         SettingError: It is out of its limits.
     """
     noise, families, sigma, seed = wanted.noise, wanted.families, wanted.sigma, wanted.data_seed
-    if noise is not None and (len(set(noise)) < len(noise) or not all(0 < std < float("inf") for std in noise)):
-        raise SettingError(f"--noise={','.join(map(str, noise))}: must be numbers above 0, different from one another")
+    if noise is not None and (len(set(noise)) < len(noise) or not all(0 < std <= _MOST_NOISE for std in noise)):
+        needed = f"numbers above 0, at most {_MOST_NOISE:g}, different from one another"
+        raise SettingError(f"--noise={','.join(map(str, noise))}: must be {needed}")
     if families is not None and (len(set(families)) < len(families) or not set(families) <= set(FAMILIES)):
         raise SettingError(f"--families={','.join(families)}: must be among {', '.join(FAMILIES)}, different from one another")
     if sigma is not None and not 0 < sigma < float("inf"):

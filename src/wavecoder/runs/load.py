@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -265,10 +266,10 @@ def _chosen(seed: Seed, saved: SavedRun) -> int | str:
         return min(saved.seeds, key=lambda each: math.inf if (error := errors[each - saved.seeds[0]]) is None else error)
     if seed in ("all", "mean"):
         return seed
-    if not isinstance(seed, int) or isinstance(seed, bool) or seed not in saved.seeds:
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or seed not in saved.seeds:
         has = f"{saved.seeds[0]} to {saved.seeds[-1]}" if len(saved.seeds) > 1 else str(saved.seeds[0])
         raise SettingError(f"seed={seed}: must be best, all, mean, or one of the run's, {has}")
-    return seed
+    return int(seed)
 
 
 def _restored(saved: SavedRun, seeds: Sequence[int], device: torch.device) -> Ensemble:

@@ -13,11 +13,11 @@ from torch import Tensor
 from wavecoder.families import FAMILIES
 from wavecoder.file_source import FileSource
 from wavecoder.frequency_errors import frequency_figure
-from wavecoder.references import fitted_references
+from wavecoder.references import fitted_references, moments_of
 from wavecoder.runs import build, results
 from wavecoder.runs.load import Trained
 from wavecoder.runs.settings import SettingError
-from wavecoder.signals import Prior, SignalSource, sinusoids
+from wavecoder.signals import Prior, SignalSource, sinusoids, training_signals
 from wavecoder.training.callbacks.figures import (
     examples_figure,
     file_reconstructions,
@@ -31,6 +31,7 @@ from wavecoder.training.module import AutoencoderModule
 
 DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly that of one's training
 _FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
+_SAME = 1e-4  # relative difference of moments that rounding on another machine may make
 _REACH = 3.0  # of these, in standard deviations of r
 
 ByFamily = Mapping[str, Mapping[str, Float[ndarray, "member r"]]]
@@ -79,6 +80,7 @@ class Measured:
         self.data_seed = _data_seed(model, wanted)
         self.source = _source(model, wanted)
         self.training = build.make_source(model.settings)
+        _refuse_changed(model, self.training)
         self.references = fitted_references(model.latent_dim, self.source.prior(model.device), model.moments)
         self._datamodule = self._data_module(self.source)
         self._module = AutoencoderModule(model.engine.problem, type(model.engine), torch.optim.SGD, label=model.label)
@@ -181,6 +183,22 @@ def _source(model: Trained, wanted: Wanted) -> SignalSource:
     sigma = data.sigma if wanted.sigma is None else wanted.sigma
     changed = replace(data, families=list(families), sigma=sigma, seed=_data_seed(model, wanted))
     return build.make_source(replace(model.settings, data=changed))
+
+
+def _refuse_changed(model: Trained, training: SignalSource) -> None:
+    """Refuse a file whose signals are not those that the run's scaling and references were fitted to.
+
+    Raises:
+        SettingError: They are others.
+    """
+    if not isinstance(training, FileSource):
+        return
+    found, kept = moments_of(training_signals(training, model.device)).second_moment, model.moments.second_moment
+    scaling, of_run = training.scaling, model.scaling
+    close = abs(scaling.offset - of_run.offset) < _SAME * of_run.scale and abs(scaling.scale / of_run.scale - 1) < _SAME
+    if not close or (found - kept).abs().max() > _SAME * kept.abs().max():
+        changed = f"has other signals than when {model.folder} was trained; must be the file of its training"
+        raise SettingError(f"data.path={model.settings.data.path}: {changed}")
 
 
 def _data_seed(model: Trained, wanted: Wanted) -> int:

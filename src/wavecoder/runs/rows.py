@@ -55,12 +55,21 @@ def apply_to_rows(
     return new.reshape(*(() if members is None else (members,)), *shape, sizes[1])
 
 
-def _check(values: Any, what: str, size: int, members: int | None) -> None:
+def require_real(values: Any, what: str) -> None:
+    """Refuse what is no array or tensor of real numbers.
+
+    Raises:
+        ValueError: It is not.
+    """
     if not isinstance(values, ndarray | Tensor):
         raise ValueError(f"{what}s given as {type(values).__name__}: must be a NumPy array or a tensor")
     real = values.dtype.kind in "fiub" if isinstance(values, ndarray) else not values.is_complex()
     if not real:
         raise ValueError(f"{what}s of type {values.dtype}: must be real numbers")
+
+
+def _check(values: Any, what: str, size: int, members: int | None) -> None:
+    require_real(values, what)
     wanted = [size] if members is None else [members, size]
     got = list(values.shape)
     if len(got) < len(wanted) or got[-1] != size or (members is not None and got[0] != members):
