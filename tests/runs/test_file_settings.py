@@ -12,7 +12,9 @@ from conftest import ROOT, composed, run_command, run_script
 
 from wavecoder.runs import results
 from wavecoder.runs.build import check_training, make_source
+from wavecoder.runs.run import warn_of_scale
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.data import Noise, SignalDataModule
 
 ROWS = np.random.default_rng(0).standard_normal((50, 12))
 
@@ -193,8 +195,8 @@ def test_bad_files_end_a_command_with_status_2_and_leave_nothing(wrong: tuple[st
 @pytest.mark.slow
 def test_a_file_of_2_gb_trains_in_little_memory(folder: Path) -> None:
     """What is needed beyond that of a small file is a small part of the file, though all of it is read, many times."""
-    rows = np.lib.format.open_memmap(folder / "big.npy", mode="w+", dtype=np.float32, shape=(500_000, 1000))
-    drawn = np.random.default_rng(0).standard_normal((10_000, 1000), np.float32)
+    rows = np.lib.format.open_memmap(folder / "big.npy", mode="w+", dtype=np.float32, shape=(2_000_000, 250))
+    drawn = np.random.default_rng(0).standard_normal((10_000, 250), np.float32)
     for first in range(0, len(rows), len(drawn)):
         rows[first : first + len(drawn)] = drawn + first / len(rows)
     del rows
@@ -212,3 +214,14 @@ def test_a_file_of_2_gb_trains_in_little_memory(folder: Path) -> None:
         peaks[name] = int(done.stdout.split()[-1])
     assert (folder / "big.npy").stat().st_size > 2e9
     assert peaks["big"] - peaks["small"] < 300
+
+
+@pytest.mark.parametrize(("factor", "scaling", "warned"), [(1.0, "none", False), (300.0, "none", True), (300.0, "set", False)])
+def test_signals_far_from_1_that_are_not_scaled_are_pointed_out(
+    factor: float, scaling: str, warned: bool, folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    np.save("far.npy", ROWS * factor)
+    chosen = settings("data.path=far.npy", f"data.scaling={scaling}")
+    data = SignalDataModule(make_source(chosen), Noise(), chosen.data.batch_size)
+    warn_of_scale(chosen, data)
+    assert ("root mean square is 3e+02" in caplog.text) == warned

@@ -41,7 +41,7 @@ def export(folder: Path, output: Path, seed: int | Literal["best", "mean"] = "be
     from wavecoder.runs.load import load
 
     model = load(folder, seed)
-    exported = exporters.EXPORTERS[output.suffix](model)
+    exported = exporters.EXPORTERS[output.suffix.lower()](model)
     write_atomically(output, exported.content)
     size = len(exported.content) / 1000
     which = f"mean of {len(model.seeds)} seeds" if seed == "mean" else f"seed {model.seed}"
@@ -55,7 +55,7 @@ def _check_output(output: Path, force: bool) -> None:
     Raises:
         SettingError: It is of another kind, it is there, its folder is not, or a package is missing.
     """
-    if output.suffix not in SUFFIXES:
+    if output.suffix.lower() not in SUFFIXES:
         raise SettingError(f"{output}: must end in {' or '.join(SUFFIXES)}")
     if output.is_dir():
         raise SettingError(f"{output}: is a folder; must be a file")
@@ -65,5 +65,5 @@ def _check_output(output: Path, force: bool) -> None:
         raise SettingError(f"{output}: there is no folder {output.parent}")
     if not os.access(output.absolute().parent, os.W_OK):
         raise SettingError(f"{output}: the folder {output.parent} cannot be written")
-    if output.suffix == ".onnx" and not all(map(find_spec, _NEEDED)):
+    if output.suffix.lower() == ".onnx" and not all(map(find_spec, _NEEDED)):
         raise SettingError(f"{output}: needs wavecoder's extra onnx; pip install 'wavecoder[onnx]'")

@@ -206,6 +206,8 @@ def _difference(model: Trained, execute: Callable[[Tensor], np.ndarray]) -> floa
     for values in drawn:
         signals = values * model.scaling.scale + model.scaling.offset
         wanted, made = model.reconstruct(signals).numpy(), execute(signals)
+        if not np.isfinite(wanted).all():
+            raise SettingError(f"{model.folder}: {model.label} cannot be exported: it diverged in training")
         differences.append(float(np.abs(made - wanted).max() / np.abs(wanted).max()))
     largest = max(differences)
     if not largest <= _LIMIT:

@@ -1,6 +1,7 @@
 """One configuration: objects made, trained, and the results written."""
 
 import logging
+import math
 import os
 import warnings
 from dataclasses import dataclass
@@ -155,6 +156,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
             trainer.logger.finalize("success")  # it was opened again, and has a thread
         results.write_results(run.folder, record)
         _print_results(record, run.folder)
+        warn_of_scale(run.settings, run.datamodule)
     mean = record["metrics"]["val/mse"]["mean"]
     return float("nan") if mean is None else mean
 
@@ -229,6 +231,15 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     if record["references"]:
         tables.print_errors(console, record)
     console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+
+
+def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:
+    """Say so if signals of a file are of a size that initial weights and learning rates are not made for."""
+    if settings.data.path is None or settings.data.scaling != "none":
+        return
+    size = math.sqrt(datamodule.moments.second_moment.diagonal().mean().item())
+    if not 0.1 <= size <= 10:
+        log.warning("the signals' root mean square is %.2g, and networks train well near 1: data.scaling=set or signal", size)
 
 
 def _silence_libraries() -> None:
