@@ -19,6 +19,7 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from omegaconf.basecontainer import BaseContainer
 
@@ -103,7 +104,8 @@ def test_an_interrupted_training_is_an_exception_and_resumes(tmp_path: Path) -> 
 
 
 def state_of_the_process() -> dict[str, Any]:
-    """Whatever a run could leave changed."""
+    """Whatever a run could leave changed, but for what imports change: Hydra's plugins register resolvers when they are found."""
+    Plugins.instance()
     names = ["wavecoder", "wavecoder.runs.run", "lightning.pytorch", "lightning.pytorch.utilities.rank_zero"]
     loggers = [logging.getLogger(name) for name in (None, *names)]
     return {
