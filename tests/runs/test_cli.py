@@ -79,6 +79,7 @@ def test_bad_input_gets_one_line_and_status_2_and_leaves_nothing(run_train: Run,
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_bad_input_removes_nothing_that_was_there(run_train: Run, tmp_path: Path) -> None:
     (tmp_path / "kept" / "inner").mkdir(parents=True)
     (tmp_path / "kept" / "train.log").write_text("of an earlier run")

@@ -90,6 +90,7 @@ def test_errors_by_family(trained: Path) -> None:
         assert errors[family]["autoencoder"][:, 1] == pytest.approx(expected.numpy(), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_one_run_and_two_on_the_command_line(trained: Path, tmp_path: Path) -> None:
     wavecoder = ("-m", "wavecoder", "evaluate")
     environment = {"PYTHONPATH": str(ROOT / "src"), "COLUMNS": "80"}

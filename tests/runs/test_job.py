@@ -99,6 +99,7 @@ def test_seconds_are_those_of_all_sessions() -> None:
     assert 100 <= after.seconds < 110
 
 
+@pytest.mark.slow
 def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system without locks, where the lock is a file."""
     monkeypatch.setattr(job, "FileLock", SoftFileLock)

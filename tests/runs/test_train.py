@@ -171,6 +171,7 @@ def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path:
     assert "failed: RuntimeError" in done.stdout[done.stdout.index("Sweep of 2 jobs") :]
 
 
+@pytest.mark.slow
 def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path) -> None:
     arguments = ("debug=quick", "activation=tanh", "noise.train_std=0.1", "logger=none")
     assert run_train(*arguments, "hydra.run.dir=alone").returncode == 0
