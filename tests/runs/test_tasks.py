@@ -55,10 +55,11 @@ def test_a_process_that_is_lost_is_replaced(tmp_path: Path) -> None:
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
     process = start(tmp_path, *jobs, keep=True)
     deadline = time.monotonic() + 60
-    while not completed(sweep):
+    running: list[int] = []
+    while not (running and completed(sweep)):
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    running = [record["place"]["pid"] for record in records(sweep).values() if record["status"] == "unfinished"]
+        running = [record["place"]["pid"] for record in records(sweep).values() if record["status"] == "unfinished"]
     os.kill(running[0], signal.SIGKILL)
     assert process.wait(120) == 0
     assert "a process was lost: " in (tmp_path / "printed.txt").read_text()
