@@ -18,8 +18,10 @@ from wavecoder.paper.judging import WORDS, percent
 from wavecoder.paper.numbers import number
 from wavecoder.paper.pictures import PLANE, figures_of, planes_of, summary_of
 from wavecoder.paper.provenance import chance_of, choices_of, command_of, origins_of
+from wavecoder.paper.ranking import rankings
 from wavecoder.paper.summary import heading_of, summary_metrics
-from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables
+from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
+from wavecoder.paper.variance import SOURCES, components
 from wavecoder.paper.verdicts import judge_all
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
@@ -47,10 +49,13 @@ def write_report(folder: Path) -> Path:
         "jobs": completed,
         "file": next((job["file"] for job in completed if "file" in job), None),
         "seeds": max((job["num_seeds"] for job in networks), default=0),
-        "minutes": sum(job["timing"]["fit_seconds"] for job in completed) / 60,
+        "duration": _duration(sum(job["timing"]["fit_seconds"] for job in completed)),
         **_judged(PaperRuns([job for job in jobs if job not in planes], folder), networks, linear),
         "gaps": _gaps(jobs),
         "chance": chance_of(networks),
+        "components": components(networks, folder),
+        "rankings": rankings(networks, folder),
+        "sources": SOURCES,
         "tables": make_tables(networks),
         "references": describe_references(networks),
         "linear": linear,
@@ -70,7 +75,7 @@ def write_report(folder: Path) -> Path:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    templates.filters |= {"number": number, "percent": percent, "address": quote}
+    templates.filters |= {"number": number, "percent": percent, "title_of": title_of, "address": quote}
     for kind in ("md", "html"):
         write_atomically(folder / f"report.{kind}", templates.get_template(f"report.{kind}.j2").render(content))
     return folder / "report.html"
@@ -102,6 +107,10 @@ def _judged(runs: PaperRuns, networks: Sequence[Job], linear: Sequence[Job]) -> 
         "effects": [] if is_papers or not networks else effects_of(networks, list(metrics)),
         "metrics": {metric: heading_of(metric) for metric in metrics},
     }
+
+
+def _duration(seconds: float) -> str:
+    return f"{number(seconds)} seconds" if seconds < 100 else f"{number(seconds / 60)} minutes"
 
 
 def _gaps(jobs: Sequence[Job]) -> list[tuple[str, str]]:

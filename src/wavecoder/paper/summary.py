@@ -15,7 +15,7 @@ from wavecoder.plots import BLACK, BLUE, GREEN, ORANGE, SERIES, VERMILION, panel
 
 _LINES = {"svd": (BLACK, "-"), "pca": (ORANGE, "--"), "wiener": (SERIES[3][0], ":"), "bayes": (GREEN, "-.")}
 _MOST_NETWORKS = 24  # of a panel
-_ROW = 0.21  # inches
+_ROW = 0.185  # inches
 
 
 def summary_metrics(jobs: Sequence[Job]) -> list[str]:

@@ -90,6 +90,12 @@ def _heading(metric: str) -> tuple[tuple[bool, float, bool], str] | None:
     return (signals == "sine", float(noise or 0), mean is not None), title
 
 
+def title_of(metric: str) -> str:
+    """What a table of a metric is called; the metric itself if it has none."""
+    heading = _heading(metric)
+    return heading[1] if heading else metric
+
+
 def make_tables(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """A table for each metric of new signals and of the test sine, see `_table`."""
     headings = {metric: heading for job in jobs for metric in job["metrics"] if (heading := _heading(metric))}
