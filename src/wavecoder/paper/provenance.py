@@ -109,7 +109,9 @@ def chance_of(jobs: Sequence[Job]) -> list[str]:
     draws = {job["noise"].get("draws", 1) for job in jobs if any(metric.startswith("sine/") for metric in job["metrics"])}
     if max(draws, default=1) > 1:
         counted = " to ".join(str(count) for count in dict.fromkeys((min(draws), max(draws))))
-        sentences.append(f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw.")
+        sentences.append(
+            f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw."
+        )
     sentences += [_BASES[basis] for basis in sorted({job["basis"] for job in jobs if job.get("basis") and job["references"]})]
     return sentences
 
@@ -133,9 +135,9 @@ def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
         own: max((job["num_seeds"] for job in jobs if bool(job.get("per_seed")) == own), default=0) for own in (True, False)
     }
     if seeds[True] > 1:
-        yield "Each seed has its own training set, noise, initial weights and order of batches: intervals over seeds cover all of these."
+        yield "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover all of it."
     if seeds[False] > 1:
         drawn = {job["overrides"].get("data.seed") for job in jobs}
-        shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise (data.per_seed=false)"
+        shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise"
         of_one = "intervals over seeds do not cover another training set or other noise"
         yield f"{shared}: " + (f"{len(drawn)} values of data.seed vary these too." if len(drawn) > 1 else f"{of_one}.")

@@ -59,7 +59,9 @@ def summary(jobs: Sequence[Job], columns: int, width: float) -> Figure | None:
     heights = [0.35 + _ROW * len(groups[latent]) for latent, _ in panels[::columns]]
     figure, axes = panel_grid(len(panels), columns, width / columns, 1.0)
     figure.set_size_inches(width, sum(heights) + 0.3 * len(heights) + 0.75)
-    axes[0].get_gridspec().set_height_ratios(heights)
+    grid = axes[0].get_gridspec()
+    assert grid is not None
+    grid.set_height_ratios(heights)
     for number, (axis, (latent, metric)) in enumerate(zip(axes, panels, strict=True)):
         _panel(axis, groups[latent], metric)
         axis.set_title(f"latent {latent}, {heading_of(metric)}", fontsize=10, loc="left")
