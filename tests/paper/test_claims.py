@@ -269,3 +269,19 @@ def test_each_seed_is_compared_with_the_references_on_its_own_noise(world: World
     verdicts = world.judge()
     np.testing.assert_allclose(verdicts["C2b"].values, 1.1)  # (0.21 - 0.1) / 0.1
     np.testing.assert_allclose(verdicts["C4a"].values, 0.03 / 0.9)
+
+
+def test_each_seed_is_compared_with_the_references_of_its_own_training_set(world: World) -> None:
+    expected = world.judge()
+    for curves in world.curves.values():
+        own = np.where(np.arange(SEEDS) < 5, 0.3, 0.9)[:, None] * POWER
+        curves |= {"own_svd_draws_mse_0.1": own * np.ones(4), "own_svd_draws_mean_mse_1.0": own * np.ones(4)}
+        for name in ("svd", "pca"):
+            curves[f"own_{name}_0.1"] = 2 * np.broadcast_to(curves[f"{name}_0.1"], (SEEDS, 10, 100))
+    verdicts = world.judge()
+    assert (verdicts["C1b"].worst, verdicts["C6"].worst) == ("SVD: 75 % of seeds", "SVD: 0 % of seeds")
+    np.testing.assert_allclose(verdicts["C2b"].values, 0.01 / 0.2, rtol=1e-6)  # |0.21 - 2 · 0.1| / (2 · 0.1)
+    assert verdicts["C8b"] == expected["C8b"]
+    for arrays in world.curves.values():
+        arrays["own_svd_draws_mse_0.1"] = arrays["own_svd_draws_mse_0.1"][:3]
+    assert "the same number of seeds" in world.judge()["C1"].criterion
