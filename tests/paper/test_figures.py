@@ -152,4 +152,5 @@ def test_of_jobs_that_differ_in_the_data_seed_alone_one_is_drawn(tmp_path: Path)
         (tmp_path / f"other {job['job']}").symlink_to(tmp_path / job["job"])
     figures = dict(make_figures([*others, *ours], [], tmp_path))
     assert list(figures) == names
+    assert any("data.seed=7" in text.get_text() for text in figures["figure_09_latent_1"].texts)
     assert len([axis for axis in figures["figure_09_latent_1"].axes if axis.get_visible()]) == len(NETWORKS) + 1

@@ -155,7 +155,7 @@ def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> 
         measured = arrays.get(f"{name}_draws_mse_{std}")
         error = None if measured is None else float(measured.mean())
         panels[REFERENCES[name].label] = Panel(of_member(arrays[f"{name}_{std}"], shown), error)
-    notes = [f"The seed with the median error of {members}."] if members > 1 else []
+    notes = [f"Shown is that of {members} seeds whose error of each copy is the median."] if members > 1 else []
     if draws > 1:
         notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
     title = f"Reconstructions of a sine with noise {std}"
