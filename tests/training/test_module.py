@@ -35,7 +35,6 @@ DATA: dict[str, dict[str, Any]] = {
     "fresh": {"fresh": True},
     "fresh and noisy": {"fresh": True, "noise": Noise(train_std=0.3)},
     "per seed": {"per_seed": True},
-    "per seed and noisy": {"per_seed": True, "noise": Noise(train_std=0.3)},
 }
 
 
