@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from wavecoder.paper.claims import ACTIVATIONS, Missing, PaperRuns
-from wavecoder.paper.judging import Holds, Values, share, worst_of
+from wavecoder.paper.judging import Holds, Values, percent, share, worst_of
 from wavecoder.references import REFERENCES
 
 
@@ -36,8 +36,10 @@ def relative_errors(runs: PaperRuns, latent: int, metric: str, activations: Iter
     """The errors of autoencoders and of the SVD on the sine, as shares of its power."""
     power = runs.sine_power()
     errors = {name: values / power for name, values in errors_of(runs, latent, metric, activations).items()}
-    seeds = len(next(iter(errors.values())))
-    return errors | {"svd": np.full(seeds, runs.reference("svd", latent, metric) / power)}
+    svd, seeds = runs.reference("svd", latent, metric) / power, len(next(iter(errors.values())))
+    errors["svd"] = np.full(seeds, svd.item()) if len(svd) == 1 else svd
+    require_same_seeds(errors.values())
+    return errors
 
 
 def label_of(model: str) -> str:
@@ -56,9 +58,11 @@ def describe_ratios(ratios: Mapping[str, Values]) -> list[str]:
 
 
 def winners(errors: Mapping[str, Values]) -> str:
-    """In how many seeds each model has the smallest error, as a phrase."""
+    """In how many seeds each model has the smallest error, the most frequent first, as a phrase."""
     first = np.array(list(errors))[np.nan_to_num(np.stack(list(errors.values())), nan=np.inf).argmin(0)]
-    return ", ".join(f"{label_of(name)} in {share(first == name)}" for name in errors if (first == name).any())
+    names, counts = np.unique(first, return_counts=True)
+    fractions = sorted(zip(counts / len(first), names.tolist(), strict=True), key=lambda each: -each[0])
+    return ", ".join(f"{label_of(name)} in {percent(fraction)}" for fraction, name in fractions) + " of seeds"
 
 
 def smallest(errors: Mapping[str, Values], *without: str) -> Values:

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -104,7 +105,7 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def chance_of(jobs: Sequence[Job]) -> list[str]:
-    """Sentences on what seeds differ in, on how often the sine is measured, and on what the references are fitted to."""
+    """Sentences on what seeds differ in, how often the sine is measured, what references are fitted to, and on engines."""
     sentences = [*_shared_signals(jobs)]
     draws = {job["noise"].get("draws", 1) for job in jobs if any(metric.startswith("sine/") for metric in job["metrics"])}
     if max(draws, default=1) > 1:
@@ -112,6 +113,10 @@ def chance_of(jobs: Sequence[Job]) -> list[str]:
         sentences.append(
             f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw."
         )
+    counts = Counter(job["engine"]["name"] for job in jobs)
+    if len(counts) > 1:
+        named = " and ".join(f"{count} by the {name} engine" for name, count in sorted(counts.items()))
+        sentences.append(f"Runs were trained by different engines, whose results agree up to rounding only: {named}.")
     sentences += [_BASES[basis] for basis in sorted({job["basis"] for job in jobs if job.get("basis") and job["references"]})]
     return sentences
 

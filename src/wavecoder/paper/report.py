@@ -1,7 +1,7 @@
 """The report of a sweep: report.html, one file to be read in a browser, and report.md, with the figures in `figures/`.
 
 Everything in it is read from the folders of the jobs, so a sweep that is not complete has a report too, which names the gaps.
-A plotting library with interaction is not worth a megabyte here: thirty lines of JavaScript sort tables, and browsers enlarge SVG.
+A plotting library with interaction is not worth a megabyte here: a little JavaScript sorts tables, and browsers enlarge SVG.
 """
 
 from collections.abc import Sequence
