@@ -14,7 +14,7 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from conftest import FAILS, OWN_NETWORKS, only_run, record_of, records, run_command, run_script
+from conftest import FAILS, OWN_NETWORKS, only_run, record_of, run_command, run_script
 
 from wavecoder.paper.numbers import number
 
@@ -221,23 +221,24 @@ def test_the_commands_of_a_report_repeat_its_runs(sweep: Path, tmp_path: Path) -
         assert done.returncode == 0, done.stderr
     done = report(tmp_path / "sweep")
     assert (done.returncode, done.stderr) == (0, "")
-    commands = re.findall("<pre>(.*)</pre>", (tmp_path / "sweep" / "report.html").read_text())
-    assert {html.unescape(command) for command in commands} == set(commands_of(tmp_path / "sweep" / "report.md"))
-    chosen = [next(each for each in commands_of(tmp_path / "sweep" / "report.md") if kind in each) for kind in kinds]
-    chosen.append(next(each for each in commands_of(sweep / "report.md") if "activation=tanh latent=5" in each))
-    before = [record for folder in (sweep, tmp_path / "sweep") for record in records(folder).values() if "metrics" in record]
+    commands = commands_of(tmp_path / "sweep")
+    text = (tmp_path / "sweep" / "report.md").read_text()
+    assert all(f"\n    {command}\n" in text for command in commands)
+    chosen = [next(each for each in commands if kind in each) for kind in kinds]
+    commands |= commands_of(sweep)
+    chosen.append(next(each for each in commands if "activation=tanh latent=5" in each))
     for place, command in enumerate(chosen):
         empty = tmp_path / f"empty {place}"
         empty.mkdir()
         done = run_command(empty, str(Path(sys.executable).with_name("wavecoder")), *shlex.split(command)[1:])
         assert done.returncode == 0, (command, done.stderr)
-        again = record_of(only_run(empty))
-        [same] = [record for record in before if record["config_fingerprint"] == again["config_fingerprint"]]
-        assert again["metrics"] == same["metrics"]
+        assert record_of(only_run(empty))["metrics"] == record_of(commands[command])["metrics"]
 
 
-def commands_of(text: Path) -> list[str]:
-    return [line.strip() for line in text.read_text().splitlines() if line.startswith("    wavecoder train ")]
+def commands_of(sweep: Path) -> dict[str, Path]:
+    """The folder of the run by each of the report's commands."""
+    found = re.findall(r'<a href="([^"]+)/results.json">[^<]*</a></p>\s*<pre>(.*)</pre>', (sweep / "report.html").read_text())
+    return {html.unescape(command): sweep / unquote(html.unescape(job)) for job, command in found}
 
 
 @pytest.mark.parametrize("content", [None, "empty"])
