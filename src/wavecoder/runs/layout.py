@@ -1,4 +1,4 @@
-"""Tables and sentences for terminals of any width: columns are left out or put below one another, nothing is cut within a word."""
+"""Tables and sentences for terminals of any width: columns are left out or continued below, nothing is cut within a word."""
 
 import logging
 import shlex
@@ -40,8 +40,8 @@ class Column:
 class Table:
     """A table that fits the width it is given.
 
-    Where there is no room for all columns, some are left out, in the order of `Column.left_out`. If that does not suffice, the names
-    of a row are one text in lines at its end if they are what is too long, and otherwise the columns are continued below one another.
+    Where there is no room for all columns, some are left out, in the order of `Column.left_out`. If that does not suffice, what
+    names a row is one text at its end, in several lines, if that is what is too long; otherwise columns are continued below.
 
     Attributes:
         title: What it shows.
@@ -178,4 +178,3 @@ def command_lines(words: Sequence[str], width: int, indent: str = "  ") -> list[
             line = indent + "  "
         line += word if not line.strip() else f" {word}"
     return [*lines, line]
-

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
@@ -293,8 +294,12 @@ def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
             _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
 
 
-def no_such_setting(full_key: str, known: Iterable[str]) -> str:
-    """What to say of a setting that does not exist."""
+def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such setting") -> str:
+    """What to say of a setting that does not exist: the one that was meant, as far as that can be guessed, or those there are."""
     if full_key in RENAMED:
         return f"is now called {RENAMED[full_key]}"
-    return f"no such setting; there are {', '.join(sorted(known))}"
+    known = sorted(known)
+    prefix, _, key = full_key.rpartition(".")
+    if near := get_close_matches(key, known, n=1):
+        return f"{what}; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?"
+    return f"{what}; there are {', '.join(known)}" if known else what
