@@ -106,7 +106,8 @@ def runs_here(config: DictConfig) -> bool:
 def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
     """Refuse for a single run what only sweeps have, and a folder with contents that a run would mistake for its own."""
     given = {"sweep": settings.sweep, "jobs_per_task": settings.jobs_per_task != 1, "detach": settings.detach}
-    for key, value in (given | {"stack_seeds": settings.stack_seeds}).items():
+    given |= {"stack_seeds": settings.stack_seeds, "table": not settings.table}
+    for key, value in given.items():
         if value:
             raise SettingError(f"{key}={_as_typed(config[key])}: is for a sweep, which needs -m")
     launcher = config.hydra.runtime.choices["hydra/launcher"]

@@ -36,7 +36,7 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 
-OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach")
+OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table")
 """Settings of a sweep as a whole, which no job of it has."""
 
 _CHOICES = {
@@ -182,6 +182,7 @@ class Settings:
     jobs_per_task: int = 1
     stack_seeds: bool = False
     detach: bool = False
+    table: bool = True
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING

@@ -75,7 +75,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
         elif new:
             _run_here(config, context, folder, new, composer)
     if not config.detach:
-        conclude(folder, jobs)
+        conclude(folder, jobs, config.table)
 
 
 def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
@@ -246,23 +246,30 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
             count_done()  # names those that failed after the last look
 
 
-def conclude(folder: Path, asked: Sequence[Job]) -> None:
+def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
     """Print the table of a sweep's jobs, name those that were lost, and write `summary.csv`.
 
     Leaves with status 1 if one of those asked for is not completed.
+
+    Args:
+        folder: The sweep's.
+        asked: The jobs that the command asked for.
+        table: Whether the table is printed, and what can be done with the results.
     """
     from wavecoder.runs import tables  # imports torch
 
     wanted = {job.name: job.fingerprint for job in asked}
     jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
-    console = Console()
-    console.print()
-    tables.sweep_table(jobs).print(console)
-    if len(engines := results.engines(jobs)) > 1:
-        counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
-        say(console, f"Trained by different engines, which round differently: {counts}")
-    say(console, f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}")
-    typed.print_next_of_sweep(folder)
+    summary = tables.write_summary(folder, jobs)
+    if table:
+        console = Console()
+        console.print()
+        tables.sweep_table(jobs).print(console)
+        if len(engines := results.engines(jobs)) > 1:
+            counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
+            say(console, f"Trained by different engines, which round differently: {counts}")
+        say(console, f"Summary: {os.path.relpath(summary)}")
+        typed.print_next_of_sweep(folder)
     incomplete = _incomplete(folder, asked)
     try:
         for name, why in lost_jobs(folder, incomplete).items():
