@@ -70,9 +70,9 @@ class Table:
         yield "", ""
         kept, notes = list(self.columns), list(self.notes)
         gone: list[Column] = []
-        while _total((*self.names, *kept)) > width and (column := max(kept, key=lambda each: each.left_out)).left_out:
-            kept.remove(column)
-            gone.append(column)
+        while _total((*self.names, *kept)) > width and (least := max(column.left_out for column in kept)):
+            gone += [column for column in kept if column.left_out == least]
+            kept = [column for column in kept if column.left_out < least]
         if _total((*self.names, *kept)) > width and 2 * _total(self.names) > width:
             blocks = [self._names_last(kept, width)]
         else:
@@ -81,8 +81,8 @@ class Table:
             yield from _block_lines(block)
             yield "", ""
         if gone:
-            headings = ", ".join(column.heading for column in self.columns if column in gone)
-            notes.append(f"Left out for lack of room: {headings}")
+            headings = dict.fromkeys(column.heading.partition("\n")[0] for column in self.columns if column in gone)
+            notes.append(f"Left out for lack of room: {', '.join(headings)}")
         for note in notes:
             for line in wrap(note, width):
                 yield line, ""

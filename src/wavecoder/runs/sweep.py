@@ -21,7 +21,7 @@ from rich.progress import track
 from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
 from wavecoder.runs.layout import say
-from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
+from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
@@ -66,6 +66,8 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     OmegaConf.save(config, folder / "multirun.yaml")
     with Store(folder) as store:
         store.remember({job: composer.key(job.overrides) for job in jobs})
+    for line in shared_seeds(jobs, composer):
+        say(Console(), line)
     waiting = f"{len(queued)} queued or running, " if queued else ""
     place = os.path.relpath(folder)
     print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
