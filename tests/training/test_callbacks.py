@@ -18,11 +18,11 @@ from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.references import REFERENCES, Moments, Reference
 from wavecoder.subspace import LABELS
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
-from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member
+from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member, reconstruction_figure
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.data import Noise, SignalDataModule
-from wavecoder.training.files import read_arrays
+from wavecoder.training.files import of_member, read_arrays
 from wavecoder.training.fit import fit
 
 
@@ -150,6 +150,34 @@ def test_arrays_hold_what_the_figures_show_of_all_members(tmp_path: Path) -> Non
     )
 
 
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_arrays_hold_the_errors_of_each_draw_of_networks_and_references(tmp_path: Path, per_seed: bool) -> None:
+    source, module = data_module(3, noise=Noise((0.5,), draws=4), per_seed=per_seed), autoencoder_module(num_seeds=3)
+    trainer = quiet_trainer(tmp_path, callbacks=[ReferenceErrors(5, "population"), ReconstructionFigures()])
+    outcome, arrays = fit(trainer, module, source), read_arrays(tmp_path)
+    assert arrays is not None
+    for name in ("autoencoder", *REFERENCES):
+        own = per_seed or name == "autoencoder"
+        prefix, metrics = ("", outcome.errors) if name == "autoencoder" else (f"{name}_", outcome.references[name])
+        assert arrays[f"{name}_0.5"].shape == ((3, 10, 100) if own else (10, 100))
+        deviations = arrays[f"{name}_0.5"] - arrays["sine"]
+        for key, first in {
+            "mse": np.square(deviations).mean((-1, -2)),
+            "mean_mse": np.square(deviations.mean(-2)).mean(-1),
+        }.items():
+            draws = arrays[f"{prefix}draws_{key}_0.5"]
+            assert draws.shape == ((3, 4) if own else (4,))
+            np.testing.assert_allclose(draws[..., 0], first, rtol=1e-4)  # the figures show the first draw
+            total = draws.mean(1) if name == "autoencoder" else draws.mean()
+            np.testing.assert_allclose(metrics[f"sine/{key}_noise_0.5"], total, rtol=1e-5)
+            assert len(np.unique(draws)) == draws.size
+    assert arrays["noisy_0.5"].shape == ((3, 10, 100) if per_seed else (10, 100))
+    shown = int(arrays["shown"])
+    np.testing.assert_array_equal(
+        of_member(arrays["noisy_0.5"], shown), arrays["noisy_0.5"][shown] if per_seed else arrays["noisy_0.5"]
+    )
+
+
 @pytest.mark.parametrize(
     ("errors", "shown"), [([3.0, 1.0, 2.0], 2.0), ([1.0, 4.0, 3.0, 2.0], 2.0), ([float("nan"), 1.0, 2.0], 2.0), ([5.0], 5.0)]
 )
@@ -206,3 +234,37 @@ def test_the_last_checkpoint_is_replaced_when_it_is_old_enough_and_at_the_end(
     trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
     trainer.fit(autoencoder_module(), data_module())
     assert epochs.seen == saved
+
+
+def test_references_of_each_members_own_training_set_are_those_of_its_run_alone(tmp_path: Path) -> None:
+    made = []
+    for folder, seed, members in (("together", 3, 2), ("alone", 4, 1)):
+        changes: dict[str, Any] = {"noise": Noise((0.5,), draws=4), "per_seed": True, "seed": seed}
+        (tmp_path / folder).mkdir()
+        source, module = data_module(members, **changes), autoencoder_module(num_seeds=members)
+        trainer = quiet_trainer(tmp_path / folder, callbacks=[ReferenceErrors(5, "fitted"), ReconstructionFigures()])
+        fit(trainer, module, source)
+        made.append(read_arrays(tmp_path / folder) or {})
+    together, alone = made
+    for name in ("svd", "pca"):
+        np.testing.assert_allclose(alone[f"own_{name}_0.5"], alone[f"{name}_0.5"], atol=1e-5)
+        np.testing.assert_allclose(together[f"own_{name}_0.5"][1:], alone[f"{name}_0.5"], atol=1e-5)
+        for key in ("mse", "mean_mse"):
+            draws = together[f"own_{name}_draws_{key}_0.5"]
+            assert draws.shape == (2, 4)
+            np.testing.assert_allclose(draws[1], alone[f"{name}_draws_{key}_0.5"], rtol=1e-4)
+    assert not np.allclose(together["own_svd_0.5"], together["svd_0.5"], atol=1e-3)
+
+
+def test_the_figure_of_the_sine_shows_the_seed_with_the_median_error_there() -> None:
+    sine = np.sin(np.arange(100) / 10)
+    scale = np.array([0.0, 0.9, 0.5])[:, None, None]
+    networks = np.broadcast_to(scale * sine, (3, 10, 100))
+    errors = np.square(networks - sine).mean((1, 2))
+    arrays = {"times": np.arange(100) / 10, "sine": sine, "shown": 0, "noisy_0.1": np.tile(sine, (10, 1))}
+    arrays |= {"autoencoder_0.1": networks, "draws_mse_0.1": errors[:, None] * [1.0, 1.2]}
+    figure = reconstruction_figure(arrays, 0.1, "tanh")
+    panel = figure.axes[1]
+    assert panel.get_title() == f"tanh autoencoder\nerror of each copy {1.1 * errors[2]:#.3g} ({errors[2]:#.3g})"
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), 0.5 * sine)
+    assert "median" in figure.texts[-1].get_text()

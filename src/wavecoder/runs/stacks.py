@@ -16,7 +16,7 @@ from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.files import read_arrays, write_arrays
 
-_OF_MEMBERS = ("autoencoder_", "latent", "decoded")  # arrays with an axis of members begin so; this one does not:
+_OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
 
 log = logging.getLogger(__name__)
