@@ -20,7 +20,7 @@ BAD_INPUT = {
     "activation=swish": "error: activation=swish: no such option; there are elu, gelu, identity, leaky_relu, mish, prelu, relu, "
     "sigmoid, silu, softplus, tanh",
     "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10",
-    "latent.dmi=3": "error: latent.dmi: no such setting; did you mean latent.dim?",
+    "latent.dmi=3": "error: latent.dmi: no such setting; there are dim",
     "optimizer.rate=3": "error: optimizer.rate: no such setting; there are _target_, betas, eps, lr, weight_decay",
     "latent.dim=five": "error: latent.dim: Value 'five' of type 'str' could not be converted to Integer",
     "optimizer.lr=fast": "error: optimizer.lr=fast: must be a number above 0",
