@@ -1,18 +1,14 @@
-"""What a claim of the paper is judged from: the results of its networks, and how seeds become a verdict.
+"""What the claims of the paper are judged from: the results of its networks among the jobs of a sweep."""
 
-The paper shows one training of each network. Here every claim is judged in every seed, and the verdict says in how many it holds.
-The claims themselves are in `wavecoder.paper.verdicts`.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
+from wavecoder.paper.judging import Values
 from wavecoder.references import REFERENCES
 from wavecoder.training.files import ARRAYS, read_arrays
 
@@ -23,83 +19,17 @@ ACTIVATIONS = (LINEAR, *NONLINEAR)
 
 _LATENTS = (1, 5)
 _NOISE = {0.1, 1.0}
-_ALL, _NONE = 0.95, 0.05  # fractions of seeds that count as all and as none of them
+_COVERED = {  # by seeds, by whether each has its own training set and its own noise
+    True: "Seeds differ in training set, noise and initial weights.",
+    False: "All seeds share one training set and one noise draw: the intervals do not cover those.",
+}
 
-Values = Float[ndarray, " member"]
 Job = Mapping[str, Any]
 """What `store.read_sweep` gives for a job of a sweep."""
 
 
 class Missing(LookupError):
     """The sweep has no run that a claim needs, or the run did not measure what is needed. The message names it."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the results say about one claim, or one part of it.
-
-    Attributes:
-        name: C1a and so on.
-        claim: What the paper says.
-        criterion: The condition under which the claim holds in a seed.
-        statistic: What `value` is.
-        value: The median over seeds of the quantity that the criterion looks at.
-        interval: Its 95 % bootstrap interval over seeds.
-        fraction: The fraction of seeds in which the claim holds.
-        seeds: How many seeds there are; 0 if the claim cannot be judged.
-        verdict: holds, holds for some seeds, does not hold, or cannot be judged.
-        evidence: Other numbers that explain it, in sentences.
-    """
-
-    name: str
-    claim: str
-    criterion: str
-    statistic: str = ""
-    value: float = float("nan")
-    interval: tuple[float, float] = (float("nan"), float("nan"))
-    fraction: float = float("nan")
-    seeds: int = 0
-    verdict: str = "cannot be judged"
-    evidence: Sequence[str] = field(default_factory=list)
-
-
-def bootstrap(values: Values) -> tuple[float, float]:
-    """A 95 % percentile interval of the median over seeds (Efron 1979), the same at every call."""
-    source = np.random.default_rng(0)
-    medians = np.median(source.choice(values, (4000, len(values))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def judge(holds: Bool[ndarray, " member"]) -> str:
-    """The verdict, from whether a claim holds in each seed."""
-    fraction = holds.mean()
-    return "holds" if fraction >= _ALL else "does not hold" if fraction <= _NONE else "holds for some seeds"
-
-
-def make_verdict(
-    name: str,
-    claim: str,
-    criterion: str,
-    statistic: str,
-    values: Values,
-    holds: Bool[ndarray, " member"],
-    evidence: Sequence[str] = (),
-) -> Verdict:
-    """A verdict with its median and interval over the seeds that did not diverge.
-
-    Args:
-        name: See `Verdict`, like the next three.
-        claim: What the paper says.
-        criterion: The condition under which it holds in a seed.
-        statistic: What `values` are.
-        values: The quantity that the criterion looks at, in each seed; NaN where training diverged.
-        holds: Whether the claim holds in each seed; false where training diverged.
-        evidence: Other numbers, in sentences.
-    """
-    finite = values[np.isfinite(values)]
-    value, interval = (float(np.median(finite)), bootstrap(finite)) if len(finite) else (float("nan"), (float("nan"),) * 2)
-    return Verdict(name, claim, criterion, statistic, value, interval, float(holds.mean()), len(holds), judge(holds), evidence)
 
 
 def values_of(job: Job, metric: str) -> Values:
@@ -145,6 +75,11 @@ class PaperRuns:
         """Which of the paper's fourteen networks are missing, for each size of the latent that lacks one."""
         gaps = {latent: [name for name in ACTIVATIONS if (name, latent) not in self.networks] for latent in _LATENTS}
         return [f"latent {latent}: {', '.join(names)}" for latent, names in gaps.items() if names]
+
+    def chance(self) -> str:
+        """Which sources of chance the seeds of the paper's networks cover, in one sentence; empty without such networks."""
+        networks = [self._jobs["deep", *network] for network in self.networks]
+        return " ".join(_COVERED[each] for each in sorted({bool(job.get("per_seed")) for job in networks}))
 
     def job(self, activation: str, latent: int, model: str = "deep") -> Job:
         """The results of one network.
