@@ -15,8 +15,8 @@ from sphinx.util.docutils import SphinxDirective
 
 ROOT = Path(__file__).parents[1]
 CONF = ROOT / "conf"
-SEPARATE_PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md"}
-"""Files beside the README that are pages of the site too."""
+PAGES = {"CONTRIBUTING.md": "contributing.md", "CHANGELOG.md": "changelog.md", "benchmarks/results.md": "benchmarks.md"}
+"""Files outside of docs/ that are pages of the site too."""
 
 
 class Key(NamedTuple):
@@ -166,21 +166,29 @@ class Configuration(SphinxDirective):
         return self.parse_text_to_nodes(configuration_page(), allow_section_headings=True)
 
 
-def rewrite_links(app: Sphinx, file: Path, page: str, content: list[str]) -> None:
-    """Links in files beside the README, so that they lead to the same pages from docs/."""
-    del app, file, page
+def _moved(content: str, prefix: str) -> str:
+    """The text of a page with its links as the site has them; `prefix` leads from docs/ to where its links begin."""
 
-    def moved(found: re.Match[str]) -> str:
-        target = found[1]
-        if target.startswith(("#", "http")):
-            return f"]({target})"
-        return f"]({target.removeprefix('docs/') if target.startswith('docs/') else SEPARATE_PAGES.get(target, f'../{target}')})"
+    def new(found: re.Match[str]) -> str:
+        target, anchor = found[1], found[2] or ""
+        if prefix and target.startswith("docs/"):
+            return f"]({target.removeprefix('docs/')}{anchor})"
+        path = f"{prefix}{target}"
+        return f"]({PAGES.get(path.removeprefix('../'), path) if path.startswith('../') else path}{anchor})"
 
-    content[0] = re.sub(r"\]\(([^)\s]+)\)", moved, content[0])
+    return re.sub(r"\]\((?!https?:|#)([^)#\s]+)(#[^)\s]*)?\)", new, content)
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
     """Called by Sphinx."""
     app.add_directive("configuration", Configuration)
-    app.connect("include-read", rewrite_links)
+
+    def page_read(_: Sphinx, name: str, content: list[str]) -> None:
+        content[0] = _moved(content[0], "")
+
+    def file_included(_: Sphinx, file: Path, page: str, content: list[str]) -> None:
+        content[0] = _moved(content[0], "../")
+
+    app.connect("source-read", page_read)
+    app.connect("include-read", file_included)
     return {"parallel_read_safe": True}

@@ -192,7 +192,7 @@ class Trained:
 
     @cached_property
     def moments(self) -> Moments:
-        """What the references were fitted to: moments of the training signals, or of their distribution (basis=population)."""
+        """Moments of the training signals, or of their distribution (basis=population), to which the references were fitted."""
         if self._data_state:
             return Moments(*(self._data_state[name].to(self.device) for name in ("mean", "second_moment")))
         assert self.source is not None, "only files can be missing"
@@ -204,7 +204,7 @@ class Trained:
 
     @cached_property
     def references(self) -> Mapping[str, "FittedReference"]:
-        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
+        """The references by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
         prior = None if self._data_state or self.source is None else self.source.prior(self.device)
         fitted = fitted_references(self.latent_dim, prior, self.moments)
         return {name: FittedReference(each, self) for name, each in fitted.items()}
