@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PORT ?= 6006
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint tensorboard bench scaling paper questions
+.PHONY: help train test lint docs pictures tensorboard bench scaling paper questions
 
 # jobs side by side: one core for each is faster than all cores for one after another
 SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
@@ -28,6 +28,14 @@ lint: $(VENV)/.installed  ## check style and types
 	$(BIN)/ruff check src tests benchmarks docs/*.py hatch_build.py
 	$(BIN)/ruff format --check src tests benchmarks docs/*.py hatch_build.py
 	$(BIN)/mypy
+
+docs: $(VENV)/.installed  ## build the site of the documentation in docs/_build; warnings and broken links are errors
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
+
+# scaling.png is drawn by `make scaling`, overfitting.png from a sweep of `make questions`
+pictures: $(VENV)/.installed questions scaling  ## draw all pictures of README and docs (half an hour)
+	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/your_data.py outputs/pictures/your_data
 
 paper: $(VENV)/.installed  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
 	@echo "1 of 5: the paper's networks"

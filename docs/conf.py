@@ -13,6 +13,7 @@ version = release = version_of("wavecoder")
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx_copybutton", "site_reference"]
 exclude_patterns = ["_build"]
+default_role = "code"  # `names` in docstrings
 html_theme = "furo"
 html_title = f"wavecoder {release}"
 html_show_sphinx = False
