@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from wavecoder.runs import cli, results, slurm
+from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
@@ -68,6 +68,7 @@ def check_run(config: DictConfig) -> None:
     _check_interactive(config)
     _check_training(config, settings, here=True)
     remember_new_folders(folder)
+    typed.note_folder("hydra.run.dir", folder)
 
 
 def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:

@@ -7,6 +7,7 @@ import atexit
 import gc
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
@@ -71,12 +72,14 @@ def train() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"
         os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
     try:
+        from wavecoder.runs import typed
+
+        typed.remember(sys.argv)
         arguments = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))  # it may stand anywhere
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
-        print("\nInterrupted; re-running the command resumes a named sweep or a run with a folder of its own", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        leave_interrupted()
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
@@ -84,6 +87,15 @@ def train() -> None:
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
             sys.exit(FAILED)
         exit_with_error(error)
+
+
+def leave_interrupted() -> NoReturn:
+    """Say in one line how what Ctrl-C has ended is resumed, and leave with status 130."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
+    from wavecoder.runs import typed
+
+    print(f"\n{typed.interrupted()}", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def lost_job(error: Exception) -> str:

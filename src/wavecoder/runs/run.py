@@ -23,7 +23,7 @@ from torch import nn
 from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.runs import build, results, tables
+from wavecoder.runs import build, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
@@ -146,6 +146,10 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
         results.note_engine(run.folder, {"name": run.engine.name, "reason": run.engine.reason})
     try:
         outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
+            raise KeyboardInterrupt from None
+        raise
     except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
         if trainer.global_step == 0:
             raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
@@ -234,11 +238,10 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # the sweep ends with one table of all its jobs
     console = Console()
-    if not console.is_terminal:
-        console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
     if record["references"]:
+        console.print()
         tables.print_errors(console, record)
-    console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+    typed.print_next_of_run(folder, record)
 
 
 def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:

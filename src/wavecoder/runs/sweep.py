@@ -18,8 +18,9 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
-from wavecoder.runs import cli, results, slurm
+from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
+from wavecoder.runs.layout import say
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
@@ -60,6 +61,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
         new = stack_seeds(new, composer)
     check_jobs(new, composer, runs_here(config))
 
+    typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
     with Store(folder) as store:
@@ -254,13 +256,13 @@ def conclude(folder: Path, asked: Sequence[Job]) -> None:
     wanted = {job.name: job.fingerprint for job in asked}
     jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
     console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    console.print(tables.sweep_table(jobs))
+    console.print()
+    tables.sweep_table(jobs).print(console)
     if len(engines := results.engines(jobs)) > 1:
         counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
-        console.print(f"Trained by different engines, which round differently: {counts}", soft_wrap=True, highlight=False)
-    console.print(f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
+        say(console, f"Trained by different engines, which round differently: {counts}")
+    say(console, f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}")
+    typed.print_next_of_sweep(folder)
     incomplete = _incomplete(folder, asked)
     try:
         for name, why in lost_jobs(folder, incomplete).items():
