@@ -167,7 +167,7 @@ def test_arguments_that_do_not_fit_the_file_are_named(file: Path, tmp_path: Path
         FileSource(folder, signal_length=10, labels="y")
     with pytest.raises(ValueError, match=r"^signal_length=5: must be 6, as in \S+x.npy, or null"):
         FileSource(file, signal_length=5)
-    with pytest.raises(ValueError, match=r"^fresh=true: there are no new signals in a file; must be false"):
+    with pytest.raises(ValueError, match=r"^there are no new signals in a file; fresh and per_seed must be false"):
         FileSource(file).fresh([], 1)
 
 

@@ -108,7 +108,7 @@ class FileSource:
         Raises:
             ValueError: Always.
         """
-        raise ValueError("fresh=true: there are no new signals in a file; must be false")
+        raise ValueError("there are no new signals in a file; fresh and per_seed must be false")
 
     def validation_set(self, device: Device) -> "FileSignals":
         return FileSignals(self, self._numbers[1], torch.device(device))

@@ -15,21 +15,23 @@ class EvaluationBatch(NamedTuple):
 
     Attributes:
         metric: Name of the error of each reconstruction, for example `val/mse_noise_0.1`.
-        mean_metric: Name of the error of the mean over the batch, for noisy copies of one signal; None for other batches.
+        mean_metric: Name of the error of the mean over noisy copies of one signal; None for other batches.
         noise: Standard deviation of the noise in the inputs, 0 for clean ones; the references may use it.
-        inputs: What is given to the model, clean or noisy.
-        targets: The clean signals.
+        inputs: What is given to the model, clean or noisy: the same for all members, or with a first axis of members.
+        targets: The clean signals, likewise.
+        draws: Into how many equal parts the batch is divided, one after another, whose means are measured.
     """
 
     metric: str
     mean_metric: str | None
     noise: float
-    inputs: Float[Tensor, "signal time"]
-    targets: Float[Tensor, "signal time"]
+    inputs: Float[Tensor, "*member signal time"]
+    targets: Float[Tensor, "*member signal time"]
+    draws: int = 1
 
 
 def squared_errors(
-    reconstructions: Float[Tensor, "member signal time"], targets: Float[Tensor, "signal time"]
+    reconstructions: Float[Tensor, "member signal time"], targets: Float[Tensor, "*member signal time"]
 ) -> Float[Tensor, " member"]:
     """The mean squared error per value of each member's reconstructions, summed over the signals; in 64 bits."""
     # squares of norms: on CPUs the one reduction that PyTorch does fast over two axes
@@ -38,18 +40,27 @@ def squared_errors(
 
 
 class ErrorMeter:
-    """Collects mean squared errors over batches, for each member of an ensemble, without leaving the device."""
+    """Collects mean squared errors over batches, for each member of an ensemble, without leaving the device.
+
+    Attributes:
+        draws: The errors of each draw of noisy copies, `[member, draw]`, by metric, of batches with a `mean_metric`.
+    """
 
     def __init__(self) -> None:
+        self.draws: dict[str, Float[Tensor, "member draw"]] = {}
         self._sums: dict[str, Tensor] = {}
         self._counts: dict[str, int] = {}
 
     def update(self, batch: EvaluationBatch, reconstructions: Float[Tensor, "member signal time"]) -> None:
         """Take in the reconstructions of one batch."""
-        self.add(batch.metric, squared_errors(reconstructions, batch.targets), len(batch.inputs))
-        if batch.mean_metric is not None:
-            mean_error = (reconstructions.mean(1) - batch.targets.mean(0)).square().mean(-1)
-            self.add(batch.mean_metric, mean_error.double(), 1)
+        if batch.mean_metric is None:
+            self.add(batch.metric, squared_errors(reconstructions, batch.targets), batch.inputs.shape[-2])
+            return
+        deviations = (reconstructions - batch.targets).double().unflatten(1, (batch.draws, -1))  # [member, draw, copy, time]
+        self.draws[batch.metric] = deviations.square().mean((2, 3))
+        self.draws[batch.mean_metric] = deviations.mean(2).square().mean(2)
+        for metric in (batch.metric, batch.mean_metric):
+            self.add(metric, self.draws[metric].sum(1), batch.draws)
 
     def add(self, metric: str, errors: Float[Tensor, " member"], count: int) -> None:
         """Take in the errors of some signals, summed over these."""

@@ -9,7 +9,7 @@ A class derived from `Reference` is known everywhere by its `name`: it is measur
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavecoder.families import FAMILIES
-from wavecoder.signals import Prior, Sinusoids, sinusoids
+from wavecoder.signals import Device, Prior, SignalSource, Sinusoids, own_training_sets, rows_of, sinusoids, training_signals
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,27 @@ def moments_of(batches: Iterable[Float[Tensor, "_ time"]]) -> Moments:
     if total is None or products is None:
         raise ValueError("no signals to take the moments of")
     return Moments(total / count, products / count)
+
+
+def training_moments(source: SignalSource, device: Device, data_seed: int = 0, own_sets_of: Sequence[int] = ()) -> list[Moments]:
+    """The moments of the training signals of a source: of its one set, or of each of the sets that members have for themselves.
+
+    Args:
+        source: The signals.
+        device: Where they are made.
+        data_seed: See `signals.own_training_sets`.
+        own_sets_of: The seeds of members that have each a training set of its own; empty if they share one.
+    """
+    if not own_sets_of:
+        return [moments_of(training_signals(source, device))]
+    sets, times = own_training_sets(source, device, data_seed, own_sets_of), source.times(device)
+    return [moments_of(rows_of(each, times)) for each in sets.split(source.train_size)]
+
+
+def pooled_moments(each: Sequence[Moments]) -> Moments:
+    """The moments of several sets of equally many signals, taken together."""
+    means, seconds = ([getattr(moments, name) for moments in each] for name in ("mean", "second_moment"))
+    return Moments(torch.stack(means).mean(0), torch.stack(seconds).mean(0))
 
 
 def population_moments(prior: Prior) -> Moments:

@@ -191,11 +191,26 @@ class SignalSource(Protocol):
         ...
 
 
+def own_training_sets(source: SignalSource, device: Device, data_seed: int, seeds: Sequence[int]) -> SignalSet:
+    """The training sets of members that have each its own, `train_size` signals of each seed, one set after another.
+
+    Args:
+        source: Draws them.
+        device: Where.
+        data_seed: Which sets these are; those of another data seed have nothing in common with them.
+        seeds: The seeds of the members: the set of one seed does not depend on the others.
+    """
+    return source.fresh([generator(device, data_seed, "training set", seed) for seed in seeds], source.train_size)
+
+
 def training_signals(source: SignalSource, device: Device) -> Iterator[Float[Tensor, "_ time"]]:
     """The clean training set of a source, as rows, a part at a time."""
-    times = source.times(device)
-    for part in source.training_set(device).split(_PART):
-        yield part.evaluate(times)
+    return rows_of(source.training_set(device), source.times(device))
+
+
+def rows_of(signals: SignalSet, times: Float[Tensor, " time"]) -> Iterator[Float[Tensor, "_ time"]]:
+    """A set of signals as rows, a part at a time."""
+    return (part.evaluate(times) for part in signals.split(_PART))
 
 
 class SinusoidSource:

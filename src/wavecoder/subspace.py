@@ -1,5 +1,7 @@
 """Subspaces: angles between them, and how near a linear autoencoder is to that of the SVD (paper 2)."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -32,7 +34,7 @@ def principal_angles(first: Float[Tensor, "time a"], second: Float[Tensor, "time
 
 
 @torch.no_grad()
-def linear_distances(ensemble: Ensemble, moments: Moments, rank: int) -> dict[str, Float[Tensor, " member"]]:
+def linear_distances(ensemble: Ensemble, moments: Moments | Sequence[Moments], rank: int) -> dict[str, Float[Tensor, " member"]]:
     """How near linear autoencoders are to the optimum that the theorem promises (paper 2).
 
     A linear autoencoder computes `x' = D (E x + b) + c`. The theorem (Bourlard & Kamp 1988; Baldi & Hornik 1989) says that at the
@@ -40,7 +42,7 @@ def linear_distances(ensemble: Ensemble, moments: Moments, rank: int) -> dict[st
 
     Args:
         ensemble: Linear autoencoders with a latent of size `rank`.
-        moments: Moments of the training signals.
+        moments: Moments of the training signals; a sequence if each member has its own.
         rank: Number k of directions.
 
     Returns:
@@ -52,21 +54,23 @@ def linear_distances(ensemble: Ensemble, moments: Moments, rank: int) -> dict[st
           Only the span is determined, unless the weights decay (Plaut 2018; Kunin et al. 2019);
         - `linear/gram_error`: the largest entry of E Eᵀ − I, which goes to 0 if D = Eᵀ.
     """
-    size, device = len(moments.mean), moments.mean.device
+    every = [moments] * ensemble.num_members if isinstance(moments, Moments) else moments
+    size, device = len(every[0].mean), every[0].mean.device
     unit_signals, unit_latents = torch.eye(size, device=device), torch.eye(rank, device=device)
     zero, origin = torch.zeros(1, size, device=device), torch.zeros(1, rank, device=device)
     encoder = (ensemble.encode(unit_signals) - ensemble.encode(zero)).double().mT  # [member, latent, time]
     decoder = (ensemble.decode(unit_latents) - ensemble.decode(origin)).double().mT  # [member, time, latent]
     offset = ensemble(zero).double().squeeze(1)
 
-    best = (PCA(rank) if offset.any() else SVD(rank)).fit(moments)
-    identity = torch.eye(len(moments.mean), dtype=torch.float64, device=offset.device)
-    smallest = _error(
-        identity - best.basis_ @ best.basis_.T, best.centre_ - best.basis_ @ (best.basis_.T @ best.centre_), moments
-    )
+    kind = PCA if offset.any() else SVD
+    identity = torch.eye(size, dtype=torch.float64, device=offset.device)
+    fitted = {key: kind(rank).fit(own) for key, own in {id(own): own for own in every}.items()}
     distances = []
-    for e, d, c in zip(encoder, decoder, offset, strict=True):
-        excess = _error(identity - d @ e, c, moments) / smallest - 1
+    for e, d, c, own in zip(encoder, decoder, offset, every, strict=True):
+        best = fitted[id(own)]
+        projector = best.basis_ @ best.basis_.T
+        smallest = _error(identity - projector, best.centre_ - best.basis_ @ (best.basis_.T @ best.centre_), own)
+        excess = _error(identity - d @ e, c, own) / smallest - 1
         angle = principal_angles(d, best.basis_)[-1].rad2deg()
         directions = torch.linalg.svd(d, full_matrices=False).U
         each = torch.stack(

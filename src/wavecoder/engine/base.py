@@ -116,14 +116,14 @@ class Engine(ABC):
         steps = enumerate(chunk, chunk.first_step)
         return torch.stack([self._step(inputs, targets, chunk.epoch, step) for step, (inputs, targets) in steps])
 
-    def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
-        """Every member's reconstruction of the same signals."""
+    def reconstruct(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals, or of its own."""
         return self.problem.ensemble(signals)
 
-    def squared_errors(self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"]) -> Errors:
+    def squared_errors(self, inputs: Float[Tensor, "*member batch time"], targets: Float[Tensor, "*member batch time"]) -> Errors:
         """The mean squared error per value of every member's reconstructions, summed over the batch."""
         rows = max(64, _EVALUATION_ROWS // len(self.flat))
-        pairs = zip(inputs.split(rows), targets.split(rows), strict=True)
+        pairs = zip(inputs.split(rows, dim=-2), targets.split(rows, dim=-2), strict=True)
         return torch.stack([squared_errors(self.reconstruct(x), y) for x, y in pairs]).sum(0)
 
     def _step(self, inputs: Signals, targets: Signals, epoch: int, step: int) -> Float[Tensor, " member"]:

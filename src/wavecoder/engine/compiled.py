@@ -116,7 +116,7 @@ class CompiledEngine(Engine):
         self._functions = found.functions
         self._layers = self._described(problem.ensemble.network)
         members, size = self.flat.shape
-        self._networks = c.Networks(members, size, len(self._layers), self._layers)
+        self._networks, self._network = (c.Networks(count, size, len(self._layers), self._layers) for count in (members, 1))
         self._loss = LOSSES.index(type(problem.loss))
         self._work = torch.empty(0)
         clipped = problem.clip_value is not None or problem.clip_norm is not None
@@ -239,23 +239,31 @@ class CompiledEngine(Engine):
         self._functions.loss_and_gradients(self._networks, batch, self._loss, *pointers, threads)
         return losses
 
-    def reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
-        outputs = torch.empty(len(self.flat), signals.shape[1], len(signals))
+    def reconstruct(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
+        outputs = torch.empty(len(self.flat), signals.shape[-1], signals.shape[-2])
         self._evaluate(signals, None, outputs=outputs)
         return outputs.mT
 
-    def squared_errors(self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"]) -> Errors:
+    def squared_errors(self, inputs: Float[Tensor, "*member batch time"], targets: Float[Tensor, "*member batch time"]) -> Errors:
         errors = torch.empty(len(self.flat), dtype=torch.float64)
         self._evaluate(inputs, targets, errors=errors)
-        return errors / targets.shape[1]
+        return errors / targets.shape[-1]
 
     def _evaluate(
-        self, inputs: Float[Tensor, "batch time"], targets: Float[Tensor, "batch time"] | None, **results: Float[Tensor, "..."]
+        self,
+        inputs: Float[Tensor, "*member batch time"],
+        targets: Float[Tensor, "*member batch time"] | None,
+        **results: Float[Tensor, "..."],
     ) -> None:
-        self._check(len(self.flat), inputs.shape[1], inputs, targets)
+        shared = inputs.dim() == 2
+        self._check(len(self.flat) if shared else len(inputs), inputs.shape[-1], inputs, targets)
         columns = [values.float().mT.contiguous() for values in (inputs, targets) if values is not None]
-        pointers = {name: values.data_ptr() for name, values in results.items()}
         threads, work = self._threads_and_work(_BLOCK)
-        addresses = (values.data_ptr() for values in (self.flat, *columns))
-        evaluation = c.Evaluation(ctypes.pointer(self._networks), len(inputs), _BLOCK, *addresses, **pointers)
-        self._functions.evaluate(evaluation, work.data_ptr(), threads)
+        flat, count = self.flat.detach(), inputs.shape[-2]
+        # compiled.c gives all members the same signals, so those with their own are evaluated one by one
+        parts = [(self._networks, ...)] if shared else [(self._network, member) for member in range(len(flat))]
+        for networks, part in parts:
+            addresses = (values[part].data_ptr() for values in (flat, *columns))
+            pointers = {name: values[part].data_ptr() for name, values in results.items()}
+            evaluation = c.Evaluation(ctypes.pointer(networks), count, _BLOCK, *addresses, **pointers)
+            self._functions.evaluate(evaluation, work.data_ptr(), threads if shared else 1)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from wavecoder.engine import Engine, Problem, measuring_engine
 from wavecoder.ensemble import Ensemble
-from wavecoder.references import Moments, Reference, fitted_references, moments_of, population_moments
+from wavecoder.references import Moments, Reference, fitted_references, pooled_moments, population_moments, training_moments
 from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
 from wavecoder.runs.denoiser import denoise
@@ -21,7 +21,7 @@ from wavecoder.runs.saved import DATA_STATE, SavedRun, read_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
-from wavecoder.signals import SignalSource, training_signals
+from wavecoder.signals import SignalSource
 
 Seed = int | str
 """One of a run's seeds, or best, all or mean."""
@@ -181,7 +181,10 @@ class Trained:
 
     @cached_property
     def source(self) -> SignalSource | None:
-        """The signals that it was trained on; None where their file is not there any more."""
+        """The signals that it was trained on; None where their file is not there any more.
+
+        With `data.per_seed=true` they are of the same kind, but each seed had a set of its own (`signals.own_training_sets`).
+        """
         try:
             return build.make_source(self.settings)
         except SettingError:
@@ -196,7 +199,8 @@ class Trained:
         prior = self.source.prior(self.device)
         if self.settings.basis == "population" and prior is not None:
             return population_moments(prior)
-        return moments_of(training_signals(self.source, self.device))
+        own_sets_of = self.seeds if self.settings.data.per_seed and not self.settings.data.fresh else ()
+        return pooled_moments(training_moments(self.source, self.device, self.settings.data.seed, own_sets_of))
 
     @cached_property
     def references(self) -> Mapping[str, "FittedReference"]:

@@ -25,7 +25,7 @@ from wavecoder.training.callbacks.figures import (
     noisy_reconstructions,
     reconstruction_figure,
 )
-from wavecoder.training.callbacks.references import measure, ratios
+from wavecoder.training.callbacks.references import errors_of, measured, ratios
 from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 
@@ -82,17 +82,20 @@ class Measured:
         self.training = build.make_source(model.settings)
         _refuse_changed(model, self.training)
         self.references = fitted_references(model.latent_dim, self.source.prior(model.device), model.moments)
-        self._datamodule = self._data_module(self.source)
+        self._datamodule = self._data_module(self.source, self.data_seed)
         self._module = AutoencoderModule(model.engine.problem, type(model.engine), torch.optim.SGD, label=model.label)
         self._module.engine = model.engine
         self.record = self._measure()
 
-    def _data_module(self, source: SignalSource) -> SignalDataModule:
-        noise = Noise(self.noise, copies=self.model.settings.noise.copies)
-        return _DataModule(self.model.device, source, noise, batch_size=1, data_seed=self.data_seed)
+    def _data_module(self, source: SignalSource, data_seed: int) -> SignalDataModule:
+        settings = self.model.settings
+        noise = Noise(self.noise, copies=settings.noise.copies, draws=settings.noise.draws)
+        of_members = {"seed": settings.seed, "num_seeds": settings.num_seeds, "per_seed": settings.data.per_seed}
+        batches = {"batch_size": 1, "fresh": settings.data.fresh}
+        return _DataModule(self.model.device, source, noise, data_seed=data_seed, **batches, **of_members)
 
     def _batches(self) -> EvaluationBatches:
-        own = self._data_module(self.training)
+        own = self._data_module(self.training, self.model.settings.data.seed)
         return EvaluationBatches(own.training_batches(), self._datamodule.val_dataloader())
 
     def _measure(self) -> dict[str, Any]:
@@ -104,7 +107,7 @@ class Measured:
                 # Lightning gives all tensors of a batch the type of the parameters
                 batch = batch._replace(inputs=batch.inputs.to(dtype), targets=batch.targets.to(dtype))
                 self._module.validation_step(batch, number)
-        errors, references = self._module.meter.compute(), measure(self.references, self._batches())
+        errors, references = self._module.meter.compute(), errors_of(measured(self.references, self._batches()))
         summaries = {name: results.summarise(each.tolist()) for name, each in (errors | ratios(errors, references)).items()}
         described = {key: self.model.results[key] for key in ("network", "latent_dim", "seed", "num_seeds", "engine")}
         return described | {"metrics": summaries, "references": references}

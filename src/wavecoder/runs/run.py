@@ -72,13 +72,14 @@ def prepare(config: DictConfig) -> Run:
         engine = choose(problem, settings.engine.name)
     datamodule = SignalDataModule(
         build.make_source(settings),
-        Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies),
+        Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies, settings.noise.draws),
         settings.data.batch_size * settings.accumulate,
         settings.seed,
         settings.num_seeds,
         settings.data.seed,
         settings.data.fresh,
         settings.engine.steps_per_execution or engine.engine.steps_per_execution(settings.num_seeds),
+        settings.data.per_seed,
     )
     optimization = build.make_optimization(config, settings)
     module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
@@ -173,7 +174,14 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "activation": run.network.activation,
         "bias": bool(settings.model.get("bias", True)),
         "latent_dim": settings.latent.dim,
-        "noise": {"eval_std": list(settings.noise.eval_std), "train_std": settings.noise.train_std},
+        "noise": {
+            "eval_std": list(settings.noise.eval_std),
+            "train_std": settings.noise.train_std,
+            "draws": settings.noise.draws,
+        },
+        "data_seed": settings.data.seed,
+        "per_seed": settings.data.per_seed,
+        "basis": settings.basis,
         "seed": settings.seed,
         "num_seeds": settings.num_seeds,
         "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},

@@ -90,12 +90,14 @@ class NoiseSettings:
     eval_std: list[float] = MISSING
     train_std: float = MISSING
     copies: int = MISSING
+    draws: int = 1  # as in runs before there was a choice
 
     def __post_init__(self) -> None:
         for std in self.eval_std:
             _require(_is_positive(std), "noise.eval_std", self.eval_std, "numbers above 0 (noise=none for no noise)")
         _require(len(set(self.eval_std)) == len(self.eval_std), "noise.eval_std", self.eval_std, "different from one another")
         _require(self.copies >= 1, "noise.copies", self.copies, "at least 1")
+        _require(self.draws >= 1, "noise.draws", self.draws, "at least 1")
         _require(0 <= self.train_std < math.inf, "noise.train_std", self.train_std, "0 or more")
 
 
@@ -110,6 +112,7 @@ class DataSettings:
     fresh: bool = MISSING
     signal_length: FromFile = MISSING
     dt: FloatFromFile = MISSING
+    per_seed: bool = False  # as in runs before there was a choice
     # of sinusoids
     families: Optional[list[str]] = None  # noqa: UP045
     sigma: Optional[float] = None  # noqa: UP045
@@ -150,6 +153,7 @@ class DataSettings:
             value = getattr(self, name)
             _require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
         _require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
+        _require(not self.per_seed, "data.per_seed", "true", "false: a file has one training set, for all seeds")
 
 
 @dataclass

@@ -16,7 +16,7 @@ from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.files import read_arrays, write_arrays
 
-_OF_MEMBERS = ("autoencoder_", "latent", "decoded")  # arrays with an axis of members begin so; this one does not:
+_OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,9 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
 def _of_member(name: str, values: Any, number: int) -> Any:
     if name == "shown":
         return 0
-    return values[number : number + 1] if name.startswith(_OF_MEMBERS) and name != _COMMON else values
+    # noisy copies and the references' reconstructions, and their errors by draw, have that axis if each seed has noise of its own
+    own = values.ndim == 3 or ("_draws_" in name and values.ndim == 2)
+    return values[number : number + 1] if own or (name.startswith(_OF_MEMBERS) and name != _COMMON) else values
 
 
 def _read_checkpoints(stack: Path) -> dict[Path, dict[str, Any]]:

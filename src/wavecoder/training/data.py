@@ -17,9 +17,9 @@ from torch import Tensor
 from wavecoder.engine.base import Block, Signals
 from wavecoder.file_source import FileSource
 from wavecoder.metrics import EvaluationBatch
-from wavecoder.references import Moments, moments_of
+from wavecoder.references import Moments, pooled_moments, training_moments
 from wavecoder.rng import generator
-from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, training_signals
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, own_training_sets, rows_of
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
@@ -32,12 +32,14 @@ class Noise:
     Attributes:
         eval_std: Standard deviations at which reconstructions are measured.
         train_std: Standard deviation of the noise added to training inputs.
-        copies: Noisy copies of the test signal at each level.
+        copies: Noisy copies of the test signal at each level, whose mean reconstruction is measured too.
+        draws: How many times this test is done, with new copies each time.
     """
 
     eval_std: Sequence[float] = (0.1, 1.0)
     train_std: float = 0.0
     copies: int = 10
+    draws: int = 1
 
 
 class TrainingChunk:
@@ -76,8 +78,9 @@ class TrainingChunk:
 class SignalDataModule(L.LightningDataModule):
     """The signals of one run, from any source.
 
-    Every draw has a generator of its own. Training set, validation signals and their noise are the same for every member; the
-    order of the batches (or, if they are fresh, their signals) and the training noise of member i come from `seed + i`.
+    Every draw has a generator of its own. Validation signals and their noise are the same for every member, and so are, unless
+    `per_seed`, the training set and the noise of the test signal; the order of the batches (or, if they are fresh, their signals)
+    and the training noise of member i come from `seed + i`.
 
     Args:
         signals: Where signals come from.
@@ -88,6 +91,8 @@ class SignalDataModule(L.LightningDataModule):
         data_seed: Key of the noise in validation signals.
         fresh: Whether every batch has new signals instead of those of a fixed set.
         steps_per_execution: Optimiser steps in a chunk.
+        per_seed: Whether member i has a training set and noise of the test signal of its own, which come from the data seed and
+            `seed + i`.
     """
 
     def __init__(
@@ -100,6 +105,7 @@ class SignalDataModule(L.LightningDataModule):
         data_seed: int = 0,
         fresh: bool = False,
         steps_per_execution: int = 20,
+        per_seed: bool = False,
     ) -> None:
         super().__init__()
         self.signals = signals
@@ -109,6 +115,7 @@ class SignalDataModule(L.LightningDataModule):
         self.data_seed = data_seed
         self.fresh = fresh
         self.steps_per_execution = steps_per_execution
+        self.per_seed = per_seed
         self.steps_per_epoch = signals.train_size // batch_size
 
     @property
@@ -131,10 +138,20 @@ class SignalDataModule(L.LightningDataModule):
         """The time grid of the signals."""
         return self.signals.times(self.device)
 
+    @property
+    def own_sets(self) -> bool:
+        """Whether each member has a fixed training set of its own."""
+        return self.per_seed and not self.fresh
+
     @cached_property
     def moments(self) -> Moments:
-        """The moments of the training signals, as the network sees them, taken when they are first needed."""
-        return moments_of(self.training_signals())
+        """The moments of all training signals, as the networks see them, taken when they are first needed."""
+        return pooled_moments(self.moments_of_sets)
+
+    @cached_property
+    def moments_of_sets(self) -> list[Moments]:
+        """The moments of the training set, or of each member's own."""
+        return training_moments(self.signals, self.device, self.data_seed, self.seeds if self.own_sets else ())
 
     def state_dict(self) -> dict[str, Any]:
         """What checkpoints keep of signals from a file, so that what was trained on them can be used without it."""
@@ -161,21 +178,45 @@ class SignalDataModule(L.LightningDataModule):
         return EvaluationBatches(self.training_batches(), self.val_dataloader())
 
     def training_batches(self) -> Iterator[EvaluationBatch]:
-        """All training signals, clean."""
-        return (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
+        """All training signals, clean; of each member its own."""
+        if not self.own_sets:
+            return (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
+        signals, members, size = self.training_set(), len(self.seeds), self.signals.train_size
+        positions = (
+            torch.arange(members * size, device=self.device).view(members, size).split(_EVALUATION_BATCH // members + 1, 1)
+        )
+        parts = (signals.take(each).evaluate(self.times) for each in positions)
+        return (EvaluationBatch("train/mse", None, 0.0, part, part) for part in parts)
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:
-        """The clean training set, a part at a time; if batches are fresh, as many signals of the same kind."""
-        return training_signals(self.signals, self.device)
+        """The clean training set, a part at a time, or those of all members; if batches are fresh, as many of the same kind."""
+        return rows_of(self.training_set(), self.times)
 
-    def noisy_test_signal(self, std: float) -> EvaluationBatch | None:
-        """Noisy copies of the test signal, `sin(r t) + std · p` in the paper (4.4); None if the source has none."""
-        clean = self.signals.test_signal(self.device)
+    def training_set(self) -> SignalSet:
+        """The training set, or those of all members, one after another."""
+        if self.own_sets:
+            return own_training_sets(self.signals, self.device, self.data_seed, self.seeds)
+        return self.signals.training_set(self.device)
+
+    def noisy_test_signal(self, std: float, draws: int | None = None) -> EvaluationBatch | None:
+        """Noisy copies of the test signal, `sin(r t) + std · p` in the paper (4.4); None if the source has none.
+
+        Args:
+            std: The standard deviation of the noise.
+            draws: How many times there are new copies; None for as often as they are measured. The first are always the same.
+        """
+        clean, draws = self.signals.test_signal(self.device), draws or self.noise.draws
         if clean is None:
             return None
         copies = clean.repeat(self.noise.copies, 1)
-        noisy = add_noise(copies, std, self._generator("sine noise", std))
-        return EvaluationBatch(f"sine/mse_noise_{std}", f"sine/mean_mse_noise_{std}", std, noisy, copies)
+        keys = (
+            [self._generator("sine noise", std, seed) for seed in self.seeds]
+            if self.per_seed
+            else [self._generator("sine noise", std)]
+        )
+        drawn = [torch.cat([add_noise(copies, std, key) for _ in range(draws)]) for key in keys]
+        noisy = torch.stack(drawn) if self.per_seed else drawn[0]
+        return EvaluationBatch(f"sine/mse_noise_{std}", f"sine/mean_mse_noise_{std}", std, noisy, copies.repeat(draws, 1), draws)
 
     def with_training_noise(self, targets: Block, epoch: int, first_step: int) -> Block:
         """The inputs of some steps: their signals with the training noise."""
@@ -244,10 +285,13 @@ class TrainingChunks:
             keys = [generator(device, seed, "fresh signals", epoch) for seed in source.seeds]
             return source.signals.fresh(keys, count), torch.arange(len(keys) * count, device=device).view(shape).transpose(0, 1)
         keys = [generator(device, seed, "batch order", epoch) for seed in source.seeds]
-        orders = [torch.randperm(source.signals.train_size, generator=key, device=device)[:count] for key in keys]
+        size = source.signals.train_size
+        orders = torch.stack([torch.randperm(size, generator=key, device=device)[:count] for key in keys])
+        if source.own_sets:  # one after another
+            orders += size * torch.arange(len(keys), device=device).unsqueeze(1)
         if self._fixed is None:
-            self._fixed = source.signals.training_set(device)
-        return self._fixed, torch.stack(orders).view(shape).transpose(0, 1)
+            self._fixed = source.training_set()
+        return self._fixed, orders.view(shape).transpose(0, 1)
 
 
 def datamodule_of(trainer: L.Trainer) -> SignalDataModule:

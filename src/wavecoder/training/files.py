@@ -51,6 +51,16 @@ def read_arrays(folder: Path) -> "dict[str, ndarray] | None":
         return dict(content)
 
 
+def of_member(values: "ndarray", member: int) -> "ndarray":
+    """Noisy copies of the test signal, or what a reference makes of them, `[copy, time]`, that belong to a member.
+
+    Args:
+        values: `[copy, time]`, the same for all members, or `[member, copy, time]` (data.per_seed=true).
+        member: The position of the member.
+    """
+    return values[member] if values.ndim == 3 else values
+
+
 def write_figure(folder: Path, name: str, figure: "Figure") -> None:
     """Write a figure as PNG, for the screen, and as SVG, for printing."""
     folder.mkdir(parents=True, exist_ok=True)

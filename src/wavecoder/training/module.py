@@ -65,12 +65,12 @@ class AutoencoderModule(L.LightningModule):
         self.first_step = 0
         self.engine: Engine | None = None
 
-    def forward(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
-        """Every member's reconstruction of the same signals; networks that draw random numbers draw the same every time."""
+    def forward(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
+        """Every member's reconstruction of the same signals, or of its own; what networks draw is the same every time."""
         with self._evaluation_draws(signals.device):
             return self._reconstruct(signals)
 
-    def _reconstruct(self, signals: Float[Tensor, "batch time"]) -> Float[Tensor, "member batch time"]:
+    def _reconstruct(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
         return self.engine.reconstruct(signals) if self.engine is not None else self.ensemble(signals)
 
     def _evaluation_draws(self, device: torch.device, *key: int) -> AbstractContextManager[None]:
@@ -137,7 +137,7 @@ class AutoencoderModule(L.LightningModule):
             if self.engine is None or batch.mean_metric is not None:
                 self.meter.update(batch, self._reconstruct(batch.inputs))
             else:  # it need not keep the reconstructions
-                self.meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), len(batch.inputs))
+                self.meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), batch.inputs.shape[-2])
 
     def on_validation_epoch_end(self) -> None:
         self.report({metric: errors.mean() for metric, errors in self.meter.compute().items()})

@@ -17,7 +17,7 @@ from wavecoder.file_source import FileSource
 from wavecoder.references import REFERENCES, Reference
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
-from wavecoder.training.files import write_arrays, write_figure
+from wavecoder.training.files import of_member, write_arrays, write_figure
 from wavecoder.training.module import AutoencoderModule
 
 _EXAMPLES = 8  # signals of a file that are drawn
@@ -45,6 +45,9 @@ class ReconstructionFigures(L.Callback):
         callback = find_references(trainer)
         references = callback.references if callback else {}
         tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
+        tensors |= _draws(pl_module.meter.draws)
+        for name, draws in callback.draws.items() if callback else ():
+            tensors |= {f"{name}_{key}": values for key, values in _draws(draws).items()}
         source = datamodule.signals
         if isinstance(source, FileSource):
             tensors |= file_reconstructions(datamodule, source, pl_module, references)
@@ -87,16 +90,24 @@ def median_member(errors: Tensor) -> Tensor:
 def noisy_reconstructions(
     datamodule: SignalDataModule, module: AutoencoderModule, references: Mapping[str, Reference]
 ) -> dict[str, Tensor]:
-    """The noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`."""
+    """The first noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`.
+
+    Where each member has noise of its own, all are `[member, copy, time]`.
+    """
     tensors: dict[str, Tensor] = {}
     for std in datamodule.noise.eval_std:
-        batch = datamodule.noisy_test_signal(std)
+        batch = datamodule.noisy_test_signal(std, draws=1)
         if batch is None:
             continue
         tensors |= {"sine": batch.targets[0], f"noisy_{std}": batch.inputs, f"autoencoder_{std}": module(batch.inputs)}
         for name, reference in references.items():
             tensors[f"{name}_{std}"] = reference.reconstruct(batch.inputs, std)
     return tensors
+
+
+def _draws(errors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The errors of each draw of the noisy test signals, as `draws_mse_0.1` and `draws_mean_mse_0.1`."""
+    return {f"draws_{metric.removeprefix('sine/').replace('noise_', '')}": values for metric, values in errors.items()}
 
 
 def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> Figure:
@@ -107,12 +118,13 @@ def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> 
         std: The level of the noise.
         label: What the network is called.
     """
+    shown = arrays["shown"]
     panels = {
-        "noisy copies": arrays[f"noisy_{std}"],
-        f"{label} autoencoder": arrays[f"autoencoder_{std}"][arrays["shown"]],
+        "noisy copies": of_member(arrays[f"noisy_{std}"], shown),
+        f"{label} autoencoder": arrays[f"autoencoder_{std}"][shown],
     }
     names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
-    panels |= {REFERENCES[name].label: arrays[f"{name}_{std}"] for name in names}
+    panels |= {REFERENCES[name].label: of_member(arrays[f"{name}_{std}"], shown) for name in names}
     return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
 
 

@@ -35,7 +35,9 @@ class ReferenceErrors(L.Callback):
     Attributes:
         references: The fitted references, by name; in the first process alone.
         moments: What they were fitted to; in the first process alone.
-        errors: Their errors, by name and metric.
+        errors: Their errors, by name and metric; means over members where each has inputs of its own.
+        draws: Their errors in each draw of the noisy test signal, by name and metric, `[draw]`, or `[member, draw]` where each
+            member has draws of its own; in the first process alone.
     """
 
     moments: Moments
@@ -45,6 +47,7 @@ class ReferenceErrors(L.Callback):
         self.basis = basis
         self.references: dict[str, Reference] = {}
         self.errors: dict[str, dict[str, float]] = {}
+        self.draws: dict[str, dict[str, Float[Tensor, "*member draw"]]] = {}
         self._writers: dict[str, SummaryWriter] = {}
         self._written = -math.inf
 
@@ -65,7 +68,9 @@ class ReferenceErrors(L.Callback):
         else:
             self.moments = datamodule.moments
         self.references = fitted_references(self.rank, prior, self.moments)
-        self.errors = measure(self.references, datamodule.test_dataloader())
+        meters = measured(self.references, datamodule.test_dataloader())
+        self.errors = errors_of(meters)
+        self.draws = {name: {key: each.squeeze(0) for key, each in meter.draws.items()} for name, meter in meters.items()}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._report(trainer, pl_module, is_last=False)
@@ -100,14 +105,20 @@ class ReferenceErrors(L.Callback):
         self._writers.clear()
 
 
-def measure(references: Mapping[str, Reference], batches: Iterable[EvaluationBatch]) -> dict[str, dict[str, float]]:
-    """The errors of references, by name and metric; of denoisers, where signals are noisy."""
+def measured(references: Mapping[str, Reference], batches: Iterable[EvaluationBatch]) -> dict[str, ErrorMeter]:
+    """References measured, by name; denoisers, where signals are noisy."""
     meters = {name: ErrorMeter() for name in references}
     for batch in batches:
         for name, reference in references.items():
             if batch.noise or not reference.denoises:
-                meters[name].update(batch, reference.reconstruct(batch.inputs, batch.noise).unsqueeze(0))
-    errors = {name: {metric: values.item() for metric, values in meter.compute().items()} for name, meter in meters.items()}
+                made = reference.reconstruct(batch.inputs, batch.noise)
+                meters[name].update(batch, made if made.dim() == 3 else made.unsqueeze(0))
+    return meters
+
+
+def errors_of(meters: Mapping[str, ErrorMeter]) -> dict[str, dict[str, float]]:
+    """The errors of references, by name and metric."""
+    errors = {name: {key: values.mean().item() for key, values in meter.compute().items()} for name, meter in meters.items()}
     return {name: of_metrics for name, of_metrics in errors.items() if of_metrics}  # denoisers may have nothing to measure
 
 

@@ -9,10 +9,10 @@ from torch import Tensor
 
 from wavecoder import plots
 from wavecoder.networks import TiedLinearAutoencoder
-from wavecoder.references import SVD
+from wavecoder.references import SVD, Moments
 from wavecoder.subspace import LABELS, linear_distances
-from wavecoder.training.callbacks.references import find_references
-from wavecoder.training.data import datamodule_of
+from wavecoder.training.callbacks.references import ReferenceErrors, find_references
+from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import write_figure
 from wavecoder.training.module import AutoencoderModule
 
@@ -38,7 +38,8 @@ class LinearSubspace(L.Callback):
         assert isinstance(pl_module, AutoencoderModule)
         references = find_references(trainer)
         assert references is not None, "the references come before this callback"
-        values = linear_distances(pl_module.ensemble, references.moments, references.rank)
+        moments = _moments(references, datamodule_of(trainer), pl_module.ensemble.num_members)
+        values = linear_distances(pl_module.ensemble, moments, references.rank)
         self.steps.append(trainer.global_step)
         for name, members in values.items():
             self.history.setdefault(name, []).append(members.tolist())
@@ -56,9 +57,10 @@ class LinearSubspace(L.Callback):
         if isinstance(network, TiedLinearAutoencoder) and network.weight.shape[-2:] == (2, 3):
             references = find_references(trainer)
             assert references is not None
-            svd = SVD(2).fit(references.moments)
+            datamodule = datamodule_of(trainer)
+            svd = SVD(2).fit(_moments(references, datamodule, 1)[0])
             weight = network.weight.reshape(-1, 2, 3)[0]
-            some = next(datamodule_of(trainer).training_signals())[:10]
+            some = next(datamodule.training_signals())[: min(10, datamodule.signals.train_size)]
             title = "Signals of three values, and the plane of their SVD"
             figure = plots.plane(_array(some), _array(svd.basis_), _array(weight), title)
             write_figure(folder, "plane", figure)
@@ -73,6 +75,12 @@ class LinearSubspace(L.Callback):
     def latest(self) -> dict[str, list[float]]:
         """The last values of all members, by name."""
         return {name: values[-1] for name, values in self.history.items()}
+
+
+def _moments(references: ReferenceErrors, datamodule: SignalDataModule, members: int) -> list[Moments]:
+    """What the theorem is about for each member: its own training signals where each has its own, if references are fitted."""
+    own = references.basis == "fitted" and datamodule.own_sets
+    return datamodule.moments_of_sets if own else [references.moments] * members
 
 
 def _array(values: Tensor) -> np.ndarray:
