@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 6006
+DIR ?= outputs
 
 .DEFAULT_GOAL := help
 .PHONY: help train test lint docs pictures tensorboard bench scaling paper questions
@@ -63,5 +64,5 @@ bench: $(VENV)/.installed  ## measure the performance targets side by side (12 m
 scaling: $(VENV)/.installed  ## measure how a step's time grows (3 minutes); draws docs/scaling.png
 	$(BIN)/python benchmarks/scaling.py
 
-tensorboard: $(VENV)/.installed  ## show the curves of outputs/ on http://localhost:6006; PORT=6007 for another port
-	$(BIN)/tensorboard --logdir outputs --host localhost --port $(PORT)
+tensorboard: $(VENV)/.installed  ## show curves on http://localhost:6006; DIR=outputs/sweeps/mine for one sweep, PORT=6007 for another port
+	$(BIN)/wavecoder tensorboard $(DIR) --port $(PORT)

@@ -140,6 +140,16 @@ def as_choices(overrides: Iterable[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (each.partition("=") for each in overrides)}
 
 
+def as_value(text: str) -> bool | float | str:
+    """A choice as what it stands for: a number or a truth value, or else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What tables of all jobs hold: a row for each, with its choices, and its metrics and those of the references."""
     rows = []
