@@ -61,7 +61,8 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     assert record["timing"]["steps"] == 2 * (1280 // 64)
     assert record["timing"]["fit_seconds"] > 0
     assert record["timing"]["signals_per_second"] > 0
-    assert {"torch", "lightning", "hydra-core"} <= set(record["versions"])
+    assert {"python", "wavecoder", "torch", "lightning", "hydra-core"} <= set(record["versions"])
+    assert {"finished", "machine"} <= set(record["origin"])
     assert len(record["config_fingerprint"]) == 16
 
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "events" not in path.name}

@@ -173,6 +173,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
     """What `results.json` holds of a completed run."""
     settings = run.settings
     signals = outcome.steps * run.datamodule.batch_size * settings.num_seeds
+    device = run.module.problem.device
     return {
         "status": "completed",
         "schema": results.SCHEMA,
@@ -206,6 +207,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "config_fingerprint": results.fingerprint(config),
         "overrides": results.as_choices(HydraConfig.get().overrides.task),
         "place": results.place(),
+        "origin": results.origin() | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}),
     }
 
 
