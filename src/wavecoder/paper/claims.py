@@ -19,11 +19,6 @@ ACTIVATIONS = (LINEAR, *NONLINEAR)
 
 _LATENTS = (1, 5)
 _NOISE = {0.1, 1.0}
-_COVERED = {  # by seeds, by whether each has its own training set and its own noise
-    True: "Seeds differ in training set, noise and initial weights.",
-    False: "All seeds share one training set and one noise draw: the intervals do not cover those.",
-}
-
 Job = Mapping[str, Any]
 """What `store.read_sweep` gives for a job of a sweep."""
 
@@ -46,7 +41,8 @@ def values_of(job: Job, metric: str) -> Values:
 class PaperRuns:
     """The results of the paper's networks among the jobs of a sweep, trained on clean signals.
 
-    Of several jobs with the same network, the first measured with the paper's noise counts, or else the first.
+    Of several jobs with the same network, one that was measured with the paper's noise counts rather than others, then one with
+    the smallest `data.seed`, so that networks are compared on the same signals, then the first.
 
     Args:
         jobs: What `store.read_sweep` returned: the best first.
@@ -62,7 +58,7 @@ class PaperRuns:
         self._arrays: dict[str, Mapping[str, ndarray]] = {}
         self.networks: set[tuple[str, int]] = set()
         completed = [job for job in jobs if job["status"] == "completed" and not job["noise"]["train_std"] and "file" not in job]
-        for job in sorted(completed, key=lambda job: not _has_papers_noise(job)):
+        for job in sorted(completed, key=lambda job: (not _has_papers_noise(job), job.get("data_seed", 0))):
             model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
             activation, latent = job["activation"] or LINEAR, job["latent_dim"]
             measured = model in ("deep", "deep without bias") or (model == "linear_tied" and "linear/excess" in job["metrics"])
@@ -78,8 +74,14 @@ class PaperRuns:
 
     def chance(self) -> str:
         """Which sources of chance the seeds of the paper's networks cover, in one sentence; empty without such networks."""
-        networks = [self._jobs["deep", *network] for network in self.networks]
-        return " ".join(_COVERED[each] for each in sorted({bool(job.get("per_seed")) for job in networks}))
+        per_seed = {bool(self._jobs["deep", *network].get("per_seed")) for network in self.networks}
+        if len(per_seed) == 2:
+            return "Seeds of some networks share one training set and one set of noise draws: their intervals do not cover those."
+        sentences = {
+            True: "Seeds differ in training set, noise and initial weights.",
+            False: "All seeds share one training set and one set of noise draws: the intervals do not cover those.",
+        }
+        return "".join(sentences[each] for each in per_seed)
 
     def job(self, activation: str, latent: int, model: str = "deep") -> Job:
         """The results of one network.
@@ -130,10 +132,10 @@ class PaperRuns:
         return self._arrays[name][key]
 
     def means(self, name: str, latent: int, noise: float, model: str = "deep") -> Float[ndarray, "member time"]:
-        """The mean over the noisy copies of the sine, reconstructed by an activation's network or by a reference.
+        """The mean over the noisy copies of the sine, of their first draw, reconstructed by a network or by a reference.
 
         Args:
-            name: An activation or a reference, which has a single row.
+            name: An activation or a reference, which has a single row if all members have the same noise.
             latent: Size of the latent, or rank.
             noise: Standard deviation of the noise.
             model: See `job`.
@@ -142,7 +144,7 @@ class PaperRuns:
             Missing: There is no such run, or it lacks these reconstructions.
         """
         if name in REFERENCES:
-            return self._array(self.job(LINEAR, latent), f"{name}_{noise}").mean(0, keepdims=True)
+            return np.atleast_2d(self._array(self.job(LINEAR, latent), f"{name}_{noise}").mean(-2))
         return self._array(self.job(name, latent, model), f"autoencoder_{noise}").mean(1)
 
     def sine_power(self) -> float:
@@ -169,10 +171,16 @@ class PaperRuns:
             model: See `job`; of `first` alone.
 
         Raises:
-            Missing: A run is not in the sweep, or lacks its reconstructions.
+            Missing: A run is not in the sweep, lacks its reconstructions, or has other seeds.
         """
-        difference = self.means(first, latent, noise, model) - self.means(second, latent, noise)
-        return np.sqrt(np.square(difference).mean(1) / np.square(self.means("svd", latent, noise)).mean())
+        own, other, svd = (
+            self.means(first, latent, noise, model),
+            self.means(second, latent, noise),
+            self.means("svd", latent, noise),
+        )
+        if len(other) > 1 and len(own) != len(other):
+            raise Missing("the same number of seeds of every network")
+        return np.sqrt(np.square(own - other).mean(1) / np.square(svd).mean(1))
 
 
 def _has_papers_noise(job: Job) -> bool:

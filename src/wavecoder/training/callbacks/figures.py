@@ -12,6 +12,7 @@ from torch import Tensor
 
 from wavecoder import plots, signals
 from wavecoder.file_source import FileSource
+from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES, Reference
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
@@ -31,8 +32,9 @@ class ReconstructionFigures(L.Callback):
     Of signals from a file, some of the validation are drawn with their reconstructions, from the best to the worst, and where the
     validation signals lie in the latent, by their labels if there are any.
 
-    The figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The
-    data behind them, of all seeds, go to `reconstructions.npz`.
+    The figures go to `figures/` in the run's folder and to TensorBoard. Those of the test signals show the seed whose error on
+    them, `sine/mse_noise_…`, is the median, the others that whose `val/mse` is. The data behind them, of all seeds, go to
+    `reconstructions.npz`.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,7 +46,6 @@ class ReconstructionFigures(L.Callback):
         callback = find_references(trainer)
         references = callback.references if callback else {}
         tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
-        tensors |= _draws(pl_module.meter.draws)
         for name, draws in callback.draws.items() if callback else ():
             tensors |= {f"{name}_{key}": values for key, values in _draws(draws).items()}
         source = datamodule.signals
@@ -90,7 +91,7 @@ def noisy_reconstructions(
 ) -> dict[str, Tensor]:
     """The first noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`.
 
-    Where each member has noise of its own, all are `[member, copy, time]`.
+    Where each member has noise of its own, all are `[member, copy, time]`. Beside them are the errors of each draw, see `_draws`.
     """
     tensors: dict[str, Tensor] = {}
     for std in datamodule.noise.eval_std:
@@ -100,7 +101,7 @@ def noisy_reconstructions(
         tensors |= {"sine": batch.targets[0], f"noisy_{std}": batch.inputs, f"autoencoder_{std}": module(batch.inputs)}
         for name, reference in references.items():
             tensors[f"{name}_{std}"] = reference.reconstruct(batch.inputs, std)
-    return tensors
+    return tensors | _draws(module.meter.draws)
 
 
 def _draws(errors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -112,18 +113,26 @@ def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> 
     """The noisy test signals of one level, and what the autoencoder and the references make of them.
 
     Args:
-        arrays: `times`, what `noisy_reconstructions` gives, and the member `shown`.
+        arrays: `times`, what `noisy_reconstructions` gives, and the errors of the references in each draw if there are any.
         std: The level of the noise.
         label: What the network is called.
     """
-    shown = arrays["shown"]
+    errors = arrays[f"draws_mse_{std}"]
+    members, draws = errors.shape
+    shown = int(median_member(torch.from_numpy(errors.mean(1))))
     panels = {
-        "noisy copies": of_member(arrays[f"noisy_{std}"], shown),
-        f"{label} autoencoder": arrays[f"autoencoder_{std}"][shown],
+        "noisy copies": Panel(of_member(arrays[f"noisy_{std}"], shown)),
+        f"{label} autoencoder": Panel(arrays[f"autoencoder_{std}"][shown], float(errors[shown].mean())),
     }
-    names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
-    panels |= {REFERENCES[name].label: of_member(arrays[f"{name}_{std}"], shown) for name in names}
-    return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
+    for name in (name for name in REFERENCES if f"{name}_{std}" in arrays):
+        measured = arrays.get(f"{name}_draws_mse_{std}")
+        error = None if measured is None else float(measured.mean())
+        panels[REFERENCES[name].label] = Panel(of_member(arrays[f"{name}_{std}"], shown), error)
+    notes = [f"The seed with the median error of {members}."] if members > 1 else []
+    if draws > 1:
+        notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
+    title = f"Reconstructions of a sine with noise {std}"
+    return draw_reconstructions(arrays["times"], arrays["sine"], panels, title, note=" ".join(notes))
 
 
 def file_reconstructions(
