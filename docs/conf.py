@@ -26,7 +26,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     # libraries of others: their pages would have to be fetched at every build
     (r"py:.*", r"(torch|numpy|pandas|matplotlib|lightning|omegaconf|jaxtyping|pathlib|collections|typing)\..*"),
-    (r"py:.*", r"wavecoder\.runs\.(saved\.SavedRun|rows\.Array)"),  # internal
+    (r"py:.*", r"wavecoder\.(runs\.saved\.SavedRun|runs\.rows\.Array|scaling\.Scaled)"),  # internal
     (r"py:.*", r"'?[a-zA-Z]+( [a-zA-Z]+)*'?"),  # names of Python itself, and of types in our own annotations
 ]
 napoleon_use_ivar = True

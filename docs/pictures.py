@@ -1,4 +1,4 @@
-"""Draws the pictures of README and docs that need no program of their own: `python docs/pictures.py [NAME …]`, or `make pictures` for all.
+"""Draws the README's pictures: `python docs/pictures.py [NAME …]`; `make pictures` draws those of all pages.
 
 Where a picture shows trained networks they are trained here, in outputs/pictures, unless they are there already.
 """

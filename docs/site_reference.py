@@ -41,7 +41,9 @@ def options() -> dict[str, list[Option]]:
     """All options of conf/, by group; not of groups that conf/train.yaml chooses from for good."""
     own = re.findall(r"^  - override ([\w/]+):", (CONF / "train.yaml").read_text(encoding="utf-8"), re.MULTILINE)
     groups: dict[str, list[Option]] = {}
-    for file in sorted(CONF.rglob("*.yaml"), key=lambda file: (file.parent, len(file.stem) if file.stem.isdigit() else 0, file.stem)):
+    for file in sorted(
+        CONF.rglob("*.yaml"), key=lambda file: (file.parent, len(file.stem) if file.stem.isdigit() else 0, file.stem)
+    ):
         group = str(file.parent.relative_to(CONF))
         if group not in (".", *own):
             groups.setdefault(group, []).append(read_option(file))
@@ -145,16 +147,20 @@ def _table(keys: Sequence[Key]) -> str:
 
 
 def _table_of_options(group: Sequence[Option]) -> str:
-    lines = ["| option | key | value | meaning |", "|---|---|---|---|"]
+    """Several options, with their keys less the name of the group, which stands above the table."""
+    prefix = group[0].group.replace("/", ".") + "."
+    lines = [f"| option | key `{prefix}…` | value | meaning |", "|---|---|---|---|"]
     for option in group:
         names = [f"`{option.group}={option.name}`", *[""] * (len(option.keys) - 1)]
-        lines += [f"| {name} | {_cells(key)} |" for name, key in zip(names, option.keys, strict=True)]
+        keys = [key._replace(name=key.name.removeprefix(prefix)) for key in option.keys]
+        lines += [f"| {name} | {_cells(key)} |" for name, key in zip(names, keys, strict=True)]
     return "\n".join(lines)
 
 
 def _cells(key: Key) -> str:
-    comment = re.sub(r"(?<![`\w])(\w+(?:[./]\w+)+=?\w*|-m|null)(?![`\w])", r"`\1`", key.comment.replace("|", "\\|"))
-    return f"`{key.name}` | `{key.value.replace('|', chr(92) + '|')}` | {comment}"
+    """The cells of a key; what looks like keys, paths and flags in its comment is set as code."""
+    comment = re.sub(r"(?<![`\w])(\w+(?:[./]\w+)+=?\w*|-m|null)(?![`\w])", r"`\1`", key.comment)
+    return " | ".join(cell.replace("|", r"\|") for cell in (f"`{key.name}`", f"`{key.value}`", comment))
 
 
 class Configuration(SphinxDirective):
