@@ -52,7 +52,7 @@ class Terminal:
             stdout=of_command,
             stderr=of_command,
             start_new_session=True,
-            preexec_fn=take_terminal,  # noqa: PLW1509
+            preexec_fn=take_terminal,
         )
         os.close(of_command)
 

@@ -1,4 +1,4 @@
-"""Tables and sentences for terminals of any width: columns are left out or put below one another, nothing is cut within a word."""
+"""Tables and sentences for terminals of any width: columns are left out or continued below, nothing is cut within a word."""
 
 import logging
 import shlex
@@ -40,8 +40,8 @@ class Column:
 class Table:
     """A table that fits the width it is given.
 
-    Where there is no room for all columns, some are left out, in the order of `Column.left_out`. If that does not suffice, the names
-    of a row are one text in lines at its end if they are what is too long, and otherwise the columns are continued below one another.
+    Where there is no room for all columns, some are left out, in the order of `Column.left_out`. If that does not suffice, what
+    names a row is one text at its end, in several lines, if that is what is too long; otherwise columns are continued below.
 
     Attributes:
         title: What it shows.
@@ -70,9 +70,9 @@ class Table:
         yield "", ""
         kept, notes = list(self.columns), list(self.notes)
         gone: list[Column] = []
-        while _total((*self.names, *kept)) > width and (column := max(kept, key=lambda each: each.left_out)).left_out:
-            kept.remove(column)
-            gone.append(column)
+        while _total((*self.names, *kept)) > width and (least := max(column.left_out for column in kept)):
+            gone += [column for column in kept if column.left_out == least]
+            kept = [column for column in kept if column.left_out < least]
         if _total((*self.names, *kept)) > width and 2 * _total(self.names) > width:
             blocks = [self._names_last(kept, width)]
         else:
@@ -81,8 +81,8 @@ class Table:
             yield from _block_lines(block)
             yield "", ""
         if gone:
-            headings = ", ".join(column.heading for column in self.columns if column in gone)
-            notes.append(f"Left out for lack of room: {headings}")
+            headings = dict.fromkeys(column.heading.partition("\n")[0] for column in self.columns if column in gone)
+            notes.append(f"Left out for lack of room: {', '.join(headings)}")
         for note in notes:
             for line in wrap(note, width):
                 yield line, ""
@@ -178,4 +178,3 @@ def command_lines(words: Sequence[str], width: int, indent: str = "  ") -> list[
             line = indent + "  "
         line += word if not line.strip() else f" {word}"
     return [*lines, line]
-

@@ -222,6 +222,15 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def diverged(job: Mapping[str, Any]) -> str:
+    """What there is to say of a completed run whose final errors are no numbers, for some seed or for all; else nothing."""
+    values = job.get("metrics", {}).get("val/mse", {}).get("per_seed", ())
+    lost = sum(value is None for value in values)
+    if not lost:
+        return ""
+    return "diverged" if lost == len(values) else f"{lost} of {len(values)} seeds diverged"
+
+
 def rank(job: Mapping[str, Any]) -> tuple[bool, float]:
     """Sorts jobs: the best `val/mse` first, those without one last."""
     error = job["metrics"]["val/mse"]["mean"] if "metrics" in job else None

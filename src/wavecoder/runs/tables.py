@@ -12,7 +12,7 @@ from rich.console import Console
 
 from wavecoder.references import REFERENCES
 from wavecoder.runs.layout import Column, Table
-from wavecoder.runs.results import as_rows, pool_seeds, varied
+from wavecoder.runs.results import as_rows, diverged, pool_seeds, varied
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"
@@ -137,15 +137,6 @@ def _label(job: Mapping[str, Any], keys: Sequence[str]) -> str:
     """What tells a job from others."""
     chosen = [f"{key}={_short(job['overrides'][key])}" for key in keys if key in job["overrides"]]
     return " ".join(chosen) or str(job["job"])
-
-
-def diverged(job: Mapping[str, Any]) -> str:
-    """What there is to say of a completed run whose final errors are no numbers, for some seed or for all; else nothing."""
-    values = job.get("metrics", {}).get("val/mse", {}).get("per_seed", ())
-    lost = sum(value is None for value in values)
-    if not lost:
-        return ""
-    return "diverged" if lost == len(values) else f"{lost} of {len(values)} seeds diverged"
 
 
 def closing_line(results: Mapping[str, Any]) -> str:

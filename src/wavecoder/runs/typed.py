@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from wavecoder.runs.layout import command_lines, say, width_of
+from wavecoder.runs.layout import command_lines, say, width_of, wrap
 from wavecoder.training.files import ARRAYS
 
 _arguments: list[str] = []  # of this process, the program first; none in Python and in a notebook
@@ -65,16 +65,10 @@ def interrupted() -> str:
 
 
 def print_commands(commands: Sequence[tuple[str, Sequence[str]]]) -> None:
-    """Print commands with what each is for, as comments, so that all of it can be copied."""
+    """Print commands, each below a line that says what it does."""
     console = Console()
-    width = width_of(console)
     for purpose, words in commands:
-        lines = command_lines(words, width)
-        if len(lines) == 1 and len(lines[0]) + len(f"  # {purpose}") <= width:
-            lines[0] = f"{lines[0]}  # {purpose}"
-        else:
-            lines.insert(0, f"  # {purpose}")
-        for line in lines:
+        for line in (*wrap(f"{purpose}:", width_of(console)), *command_lines(words, width_of(console))):
             console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
@@ -85,28 +79,28 @@ def print_next_of_run(folder: Path, record: Mapping[str, Any]) -> None:
         folder: The run's.
         record: Its results.
     """
-    console, place = Console(), os.path.relpath(folder)
+    console, place = Console(), Path(os.path.relpath(folder))
     say(console, f"Everything about this run is in {place}")
     if not was_a_command():
         return
     if (folder / "figures").is_dir():
-        say(console, f"Its figures are in {os.path.join(place, 'figures')}")
+        say(console, f"Its figures are in {place / 'figures'}")
     commands: list[tuple[str, Sequence[str]]] = []
     if (folder / "tb").is_dir():
-        commands.append(("curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", place]))
+        commands.append(("To see curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", str(place)]))
     file, levels = record.get("file"), record["noise"]["eval_std"]
     if file is not None and Path(file).is_file():
-        commands.append(("signals cleaned", [*program("denoise"), place, file, "clean.npy"]))
+        commands.append(("To clean signals", [*program("denoise"), str(place), file, "clean.npy"]))
     elif levels and (folder / ARRAYS).exists():
-        noisy = [os.path.join(place, ARRAYS), "clean.npy", "--key", f"noisy_{max(levels)}"]
-        commands.append(("signals cleaned, here the noisy sines", [*program("denoise"), place, *noisy]))
+        noisy = [str(place / ARRAYS), "clean.npy", "--key", f"noisy_{max(levels)}"]
+        commands.append(("To clean signals, here the noisy sines of its test", [*program("denoise"), str(place), *noisy]))
     print_commands(commands)
 
 
 def print_next_of_sweep(folder: Path) -> None:
     """Print what can be done with the results of a sweep."""
     place = os.path.relpath(folder)
-    commands: list[tuple[str, Sequence[str]]] = [("figures and tables in a page", [*program("report"), place])]
+    commands: list[tuple[str, Sequence[str]]] = [("For a page with all figures and tables", [*program("report"), place])]
     if any(folder.glob("*/tb")):
-        commands.append(("curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", place]))
+        commands.append(("To see curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", str(place)]))
     print_commands(commands)
