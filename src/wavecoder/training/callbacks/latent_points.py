@@ -23,8 +23,8 @@ class LatentPoints(L.Callback):
     """Gives TensorBoard's projector the latents of signals at the end of a run, of the seed whose `val/mse` is the median.
 
     The signals are those of every family over all likely frequencies, and the points can be coloured by `family` and by `r`; a
-    latent of one dimension is shown against `r`, both divided by their standard deviations. Of a file they are validation signals,
-    coloured by `label` or by their `number`.
+    latent of one dimension is shown against `r`, both divided by their standard deviations. Of a file they are validation
+    signals, coloured by `label` or by their `number`.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
