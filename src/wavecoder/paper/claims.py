@@ -78,7 +78,8 @@ class PaperRuns:
         if len(per_seed) == 2:
             return "Seeds of some networks share one training set and one set of noise draws: their intervals do not cover those."
         sentences = {
-            True: "Seeds differ in training set, noise and initial weights.",
+            True: "Seeds differ in training set, noise and initial weights. On the sine, each is compared with the SVD and PCA "
+            "of its own training set, as in the paper.",
             False: "All seeds share one training set and one set of noise draws: the intervals do not cover those.",
         }
         return "".join(sentences[each] for each in per_seed)
@@ -111,31 +112,40 @@ class PaperRuns:
         """
         return values_of(self.job(activation, latent, model), metric)
 
-    def reference(self, name: str, latent: int, metric: str) -> float:
-        """A reference's error, from any run with a latent of that size.
+    def reference(self, name: str, latent: int, metric: str) -> Values:
+        """A reference's error on the sine: of each member, fitted to its own training set, or a single one.
 
         Raises:
-            Missing: There is no such run, or it did not measure this.
+            Missing: There is no run with a latent of that size, or it did not measure this.
         """
+        own = f"own_{name}_draws_{metric.removeprefix('sine/').replace('noise_', '')}"
+        if ("deep", LINEAR, latent) in self._jobs and own in (arrays := self._arrays_of(self.job(LINEAR, latent))):
+            return arrays[own].mean(1).astype(float)
         for job in self._jobs.values():
             if job["latent_dim"] == latent and metric in job["references"].get(name, {}):
-                return float(job["references"][name][metric])
+                return np.array([float(job["references"][name][metric])])
         raise Missing(f"the {REFERENCES[name].label} with rank {latent}")
 
-    def _array(self, job: Job, key: str) -> ndarray:
-        """An array of a job's `reconstructions.npz`."""
+    def _arrays_of(self, job: Job) -> Mapping[str, ndarray]:
+        """A job's `reconstructions.npz`, empty if there is none."""
         name = job["job"]
         if name not in self._arrays:
             self._arrays[name] = read_arrays(self._folder / name) or {}
-        if key not in self._arrays[name]:
-            raise Missing(f"{key} in {name}/{ARRAYS}" if self._arrays[name] else f"{name}/{ARRAYS}")
-        return self._arrays[name][key]
+        return self._arrays[name]
+
+    def _array(self, job: Job, key: str) -> ndarray:
+        """An array of a job's `reconstructions.npz`."""
+        arrays, file = self._arrays_of(job), f"{job['job']}/{ARRAYS}"
+        if key not in arrays:
+            raise Missing(f"{key} in {file}" if arrays else file)
+        return arrays[key]
 
     def means(self, name: str, latent: int, noise: float, model: str = "deep") -> Float[ndarray, "member time"]:
         """The mean over the noisy copies of the sine, of their first draw, reconstructed by a network or by a reference.
 
         Args:
-            name: An activation or a reference, which has a single row if all members have the same noise.
+            name: An activation or a reference, which has a row for each member if each has its own training set, to which it is
+                then fitted, and otherwise a single one.
             latent: Size of the latent, or rank.
             noise: Standard deviation of the noise.
             model: See `job`.
@@ -144,7 +154,8 @@ class PaperRuns:
             Missing: There is no such run, or it lacks these reconstructions.
         """
         if name in REFERENCES:
-            return np.atleast_2d(self._array(self.job(LINEAR, latent), f"{name}_{noise}").mean(-2))
+            job, own = self.job(LINEAR, latent), f"own_{name}_{noise}"
+            return np.atleast_2d(self._array(job, own if own in self._arrays_of(job) else f"{name}_{noise}").mean(-2))
         return self._array(self.job(name, latent, model), f"autoencoder_{noise}").mean(1)
 
     def sine_power(self) -> float:

@@ -36,8 +36,10 @@ def relative_errors(runs: PaperRuns, latent: int, metric: str, activations: Iter
     """The errors of autoencoders and of the SVD on the sine, as shares of its power."""
     power = runs.sine_power()
     errors = {name: values / power for name, values in errors_of(runs, latent, metric, activations).items()}
-    seeds = len(next(iter(errors.values())))
-    return errors | {"svd": np.full(seeds, runs.reference("svd", latent, metric) / power)}
+    svd, seeds = runs.reference("svd", latent, metric) / power, len(next(iter(errors.values())))
+    errors["svd"] = np.full(seeds, svd.item()) if len(svd) == 1 else svd
+    require_same_seeds(errors.values())
+    return errors
 
 
 def label_of(model: str) -> str:

@@ -163,6 +163,9 @@ def _note(jobs: Sequence[Job], copies: bool) -> str:
     notes = [f"Each autoencoder is shown by the seed with the median {error}, as in the table."] if seeds > 1 else []
     if draws > 1:
         notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
+    notes += [
+        f"Their training set is that of data.seed={seed}." for seed in {job["overrides"].get("data.seed") for job in jobs} if seed
+    ]
     return " ".join(notes)
 
 

@@ -100,7 +100,7 @@ def rank(errors: Mapping[str, Errors], latent_dim: int, metric: str) -> Ranking:
     )
 
 
-def _smaller(one: Errors, other: Errors) -> Float[ndarray, " training_set"]:
+def _smaller(one: Errors, other: Float[ndarray, "training_set other_seed draw"]) -> Float[ndarray, " training_set"]:
     """In which fraction of pairs of seeds, and of draws, the first has the smaller error; of ties, in half."""
     return _is_smaller(one[:, :, None], other[:, None]).mean((1, 2, 3))
 

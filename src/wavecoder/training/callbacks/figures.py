@@ -12,8 +12,9 @@ from torch import Tensor
 
 from wavecoder import plots, signals
 from wavecoder.file_source import FileSource
+from wavecoder.metrics import ErrorMeter
 from wavecoder.reconstructions import Panel, draw_reconstructions
-from wavecoder.references import REFERENCES, Reference
+from wavecoder.references import REFERENCES, Reference, fitted_references
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import of_member, write_arrays, write_figure
@@ -48,6 +49,8 @@ class ReconstructionFigures(L.Callback):
         tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
         for name, draws in callback.draws.items() if callback else ():
             tensors |= {f"{name}_{key}": values for key, values in _draws(draws).items()}
+        if callback and datamodule.own_sets:
+            tensors |= _own_references(datamodule, callback.rank)
         source = datamodule.signals
         if isinstance(source, FileSource):
             tensors |= file_reconstructions(datamodule, source, pl_module, references)
@@ -109,6 +112,28 @@ def _draws(errors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"draws_{metric.removeprefix('sine/').replace('noise_', '')}": values for metric, values in errors.items()}
 
 
+def _own_references(datamodule: SignalDataModule, rank: int) -> dict[str, Tensor]:
+    """What references make of the noisy test signals that are fitted to each member's own training set: SVD, PCA.
+
+    Returns:
+        As `own_svd_0.1` and so on those of the first draw, `[member, copy, time]`, and as `own_svd_draws_mse_0.1` and so on the
+        errors of every draw, `[member, draw]`.
+    """
+    fitted = [fitted_references(rank, None, moments) for moments in datamodule.moments_of_sets]
+    tensors: dict[str, Tensor] = {}
+    for std in datamodule.noise.eval_std:
+        batch = datamodule.noisy_test_signal(std)
+        if batch is None:
+            continue
+        for name in (name for name, each in fitted[0].items() if not each.denoises):
+            made = [own[name].reconstruct(inputs, std) for own, inputs in zip(fitted, batch.inputs, strict=True)]
+            meter = ErrorMeter()
+            meter.update(batch, torch.stack(made))
+            tensors[f"own_{name}_{std}"] = torch.stack(made)[:, : datamodule.noise.copies]
+            tensors |= {f"own_{name}_{key}": values for key, values in _draws(meter.draws).items()}
+    return tensors
+
+
 def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> Figure:
     """The noisy test signals of one level, and what the autoencoder and the references make of them.
 
@@ -128,7 +153,7 @@ def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> 
         measured = arrays.get(f"{name}_draws_mse_{std}")
         error = None if measured is None else float(measured.mean())
         panels[REFERENCES[name].label] = Panel(of_member(arrays[f"{name}_{std}"], shown), error)
-    notes = [f"The seed with the median error of {members}."] if members > 1 else []
+    notes = [f"Shown is that of {members} seeds whose error of each copy is the median."] if members > 1 else []
     if draws > 1:
         notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
     title = f"Reconstructions of a sine with noise {std}"
