@@ -43,7 +43,7 @@ def data_module(
     num_seeds: int = 1, seed: int = 0, noise: Noise | None = None, data_seed: int = 0, **changes: Any
 ) -> SignalDataModule:
     """A small data module of the paper's signals; `changes` are arguments of the data module or of its source."""
-    of_module = {"batch_size": 16, "steps_per_execution": 7, "fresh": False, "data_seed": data_seed}
+    of_module = {"batch_size": 16, "steps_per_execution": 7, "fresh": False, "data_seed": data_seed, "per_seed": False}
     of_source: dict[str, Any] = {"train_size": 640, "val_size": 200, "seed": data_seed}
     for key, value in changes.items():
         (of_module if key in of_module else of_source)[key] = value

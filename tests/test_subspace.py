@@ -54,6 +54,16 @@ def test_distances_vanish_at_the_optimum(training: Tensor, bias: bool) -> None:
         assert name == "linear/direction_angle" or values.abs().max() < 1e-4, name
 
 
+def test_each_member_may_have_training_signals_of_its_own(training: Tensor) -> None:
+    parts = training.split(1000)
+    networks = iter([at_the_optimum(parts[1], False), at_the_optimum(parts[0], False)])
+    ensemble, own = Ensemble(lambda: next(networks), range(2)), [moments_of([part]) for part in parts]
+    assert linear_distances(ensemble, own[::-1], 5)["linear/largest_angle"].max() < 1e-4
+    crossed = linear_distances(ensemble, own, 5)
+    assert crossed["linear/largest_angle"].min() > 1
+    assert crossed["linear/excess"].min() > 1e-4
+
+
 def test_directions_are_found_where_the_weights_differ_in_size(training: Tensor) -> None:
     network = at_the_optimum(training, False)
     with torch.no_grad():

@@ -301,7 +301,10 @@ class Bayes(Reference):
             block = codes_of_block.evaluate(self._prior.times).to(signals.dtype)
             offset = log_weight.to(signals.dtype) - block.square().sum(1) / (2 * noise**2)
             logits = torch.addmm(offset, signals, block.T, alpha=1 / noise**2)
-            raised = torch.maximum(highest, logits.amax(1, keepdim=True))
+            largest = logits.amax(1, keepdim=True)
+            if (largest < highest + self._LOWEST).all():  # of no weight, as most are for noisy copies of one signal
+                continue
+            raised = torch.maximum(highest, largest)
             weights = logits.sub_(raised).clamp_(min=self._LOWEST).exp_()
             scale = (highest - raised).exp_()
             total.mul_(scale).add_(weights.sum(1, keepdim=True))

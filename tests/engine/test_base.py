@@ -188,6 +188,17 @@ def test_errors_are_measured_a_part_at_a_time_for_many_members(monkeypatch: pyte
     assert sizes == [128, 128, 44]
 
 
+@pytest.mark.parametrize("members", [1, 3])
+def test_members_are_measured_on_signals_of_their_own(members: int, engine: str) -> None:
+    measured = engine_for(problem(Ensemble(deep, range(members))), engine)
+    inputs, targets = torch.randn(2, members, 150, 100, generator=torch.Generator().manual_seed(0))
+    outputs, errors = measured.reconstruct(inputs), measured.squared_errors(inputs, targets)
+    assert outputs.shape == (members, 150, 100)
+    for i in range(members):
+        torch.testing.assert_close(outputs[i], measured.reconstruct(inputs[i])[i], rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(errors[i], measured.squared_errors(inputs[i], targets[i])[i], rtol=1e-6, atol=0)
+
+
 @pytest.mark.parametrize(("members", "steps"), [(1, 100), (64, 100), (128, 50), (10_000, 1)])
 def test_chunks_of_many_members_are_short(members: int, steps: int) -> None:
     assert CompiledEngine.steps_per_execution(members) == steps

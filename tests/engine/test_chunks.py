@@ -126,6 +126,7 @@ def test_signals_that_do_not_fit_are_refused() -> None:
         lambda: engine.execute(Steps([(torch.zeros(3, 8, 90), torch.zeros(3, 8, 90))])),
         lambda: engine.execute(Steps([(torch.zeros(3, 8, 100), torch.zeros(3, 7, 100))])),
         lambda: engine.reconstruct(torch.zeros(4, 50)),
+        lambda: engine.reconstruct(torch.zeros(2, 4, 100)),
     ]
     for call in wrong:
         with pytest.raises(ValueError, match="do not fit"):

@@ -20,11 +20,12 @@ from wavecoder.references import SVD
 from wavecoder.rng import generator
 from wavecoder.runs import evaluate as command
 from wavecoder.runs import tables
+from wavecoder.runs.api import train
 from wavecoder.runs.evaluate import evaluate
-from wavecoder.runs.load import load
+from wavecoder.runs.load import Trained, load
 from wavecoder.runs.measure import DATA_SEED, Measured, Wanted
 from wavecoder.runs.settings import SettingError
-from wavecoder.signals import SinusoidSource, add_noise, sinusoids, time_grid
+from wavecoder.signals import SinusoidSource, add_noise, own_training_sets, sinusoids, time_grid
 from wavecoder.training.files import read_arrays
 
 
@@ -40,6 +41,28 @@ def test_the_runs_own_signals_give_its_own_results_to_the_bit(trained: Path, nam
     measured, record = Measured(load(trained / name, "all"), Wanted(data_seed=0)), record_of(trained / name)
     assert measured.record["metrics"] == record["metrics"]
     assert measured.record["references"] == record["references"]
+
+
+@pytest.mark.parametrize(("engine", "basis"), [("auto", "population"), ("pytorch", "fitted")])
+def test_so_do_those_of_each_seed(tmp_path: Path, engine: str, basis: str) -> None:
+    settings: dict[str, Any] = {"debug": "quick", "logger": "none", "data.train_size": 320, "data.val_size": 64, "noise.draws": 3}
+    settings |= {"data.per_seed": True, "basis": basis, "callbacks.last.every_seconds": 0.0, "~callbacks.figures": None}
+    model = train(tmp_path / "run", **settings, engine=engine, num_seeds=2, seed=3)
+    measured, record = Measured(load(tmp_path / "run", "all"), Wanted(data_seed=0)), record_of(tmp_path / "run")
+    assert measured.record["metrics"] == record["metrics"]
+    assert measured.record["references"] == record["references"]
+    assert (record["per_seed"], record["basis"], record["data_seed"], record["noise"]["draws"]) == (True, basis, 0, 3)
+    assert record["metrics"]["train/mse"]["per_seed"][0] == pytest.approx(own_training_error(model, 3), rel=1e-5)
+    others = Measured(load(tmp_path / "run", "all"), Wanted(data_seed=1)).record["metrics"]
+    assert others["train/mse"] == record["metrics"]["train/mse"]
+    assert others["sine/mse_noise_1.0"] != record["metrics"]["sine/mse_noise_1.0"]
+
+
+def own_training_error(model: Trained, seed: int) -> float:
+    """The error of the network of one seed on its own training set."""
+    assert model.source is not None
+    x = own_training_sets(model.source, "cpu", 0, [seed]).evaluate(model.source.times("cpu"))
+    return (load(model.folder, seed).reconstruct(x) - x).square().mean().item()
 
 
 def test_other_signals_give_what_can_be_computed_by_hand(trained: Path) -> None:

@@ -92,7 +92,14 @@ def test_jobs_that_differ_in_their_seed_alone_are_stacked_without_gaps(loader: C
 
 
 @pytest.mark.parametrize(
-    "arguments", [("seed=1,3",), ("latent.dim=1,2",), ("num_seeds=2", "seed=0,1"), ("experiment=paper", "seed=0,1")]
+    "arguments",
+    [
+        ("seed=1,3",),
+        ("latent.dim=1,2",),
+        ("num_seeds=2", "seed=0,1"),
+        ("experiment=paper", "seed=0,1"),
+        ("data.per_seed=true", "seed=0,1"),
+    ],
 )
 def test_other_jobs_are_left_as_they_are(loader: ConfigLoader, arguments: tuple[str, ...]) -> None:
     jobs = jobs_of(loader, *arguments)

@@ -52,6 +52,7 @@ def test_every_key_has_a_comment(file: Path) -> None:
         (["noise.eval_std=[1,1]"], r"noise\.eval_std"),
         (["noise.train_std=-0.1"], r"noise\.train_std=-0\.1: must be 0 or more"),
         (["noise.copies=0"], r"noise\.copies=0: must be at least 1"),
+        (["noise.draws=0"], r"noise\.draws=0: must be at least 1"),
         (["data.batch_size=30000"], r"data\.batch_size=30000: must be at most data\.train_size=20000"),
         (["data.batch_size=0"], r"data\.batch_size=0: must be at least 1"),
         (["data.families=[]"], r"data\.families=\[\]: must be at least one of sin, cos"),

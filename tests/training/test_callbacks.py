@@ -22,7 +22,7 @@ from wavecoder.training.callbacks.figures import ReconstructionFigures, median_m
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.data import Noise, SignalDataModule
-from wavecoder.training.files import read_arrays
+from wavecoder.training.files import of_member, read_arrays
 from wavecoder.training.fit import fit
 
 
@@ -147,6 +147,34 @@ def test_arrays_hold_what_the_figures_show_of_all_members(tmp_path: Path) -> Non
     assert arrays["decoded"].shape == (3, 9, 100)
     assert sorted(file.name for file in (tmp_path / "figures").iterdir()) == sorted(
         f"{name}.{kind}" for name in ("sine_noise_0.1", "sine_noise_1.0", "latent") for kind in ("png", "svg")
+    )
+
+
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_arrays_hold_the_errors_of_each_draw_of_networks_and_references(tmp_path: Path, per_seed: bool) -> None:
+    source, module = data_module(3, noise=Noise((0.5,), draws=4), per_seed=per_seed), autoencoder_module(num_seeds=3)
+    trainer = quiet_trainer(tmp_path, callbacks=[ReferenceErrors(5, "population"), ReconstructionFigures()])
+    outcome, arrays = fit(trainer, module, source), read_arrays(tmp_path)
+    assert arrays is not None
+    for name in ("autoencoder", *REFERENCES):
+        own = per_seed or name == "autoencoder"
+        prefix, metrics = ("", outcome.errors) if name == "autoencoder" else (f"{name}_", outcome.references[name])
+        assert arrays[f"{name}_0.5"].shape == ((3, 10, 100) if own else (10, 100))
+        deviations = arrays[f"{name}_0.5"] - arrays["sine"]
+        for key, first in {
+            "mse": np.square(deviations).mean((-1, -2)),
+            "mean_mse": np.square(deviations.mean(-2)).mean(-1),
+        }.items():
+            draws = arrays[f"{prefix}draws_{key}_0.5"]
+            assert draws.shape == ((3, 4) if own else (4,))
+            np.testing.assert_allclose(draws[..., 0], first, rtol=1e-4)  # the figures show the first draw
+            total = draws.mean(1) if name == "autoencoder" else draws.mean()
+            np.testing.assert_allclose(metrics[f"sine/{key}_noise_0.5"], total, rtol=1e-5)
+            assert len(np.unique(draws)) == draws.size
+    assert arrays["noisy_0.5"].shape == ((3, 10, 100) if per_seed else (10, 100))
+    shown = int(arrays["shown"])
+    np.testing.assert_array_equal(
+        of_member(arrays["noisy_0.5"], shown), arrays["noisy_0.5"][shown] if per_seed else arrays["noisy_0.5"]
     )
 
 

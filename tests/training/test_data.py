@@ -1,6 +1,6 @@
 from itertools import chain
 from types import SimpleNamespace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wavecoder.metrics import ErrorMeter
 from wavecoder.references import PCA, SVD, moments_of
-from wavecoder.signals import SignalSet, SignalSource
+from wavecoder.signals import SignalSet, SignalSource, Sinusoids
 from wavecoder.training.data import Noise, SignalDataModule
 
 
@@ -55,11 +55,13 @@ def rows(signals: Tensor) -> set[tuple[float, ...]]:
 
 
 @pytest.mark.parametrize("fresh", [False, True])
+@pytest.mark.parametrize("per_seed", [False, True])
 @pytest.mark.parametrize("train_std", [0.0, 0.5])
-def test_member_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, train_std: float) -> None:
-    together = epoch_of(datamodule(seed=3, num_seeds=3, train_std=train_std, fresh=fresh, epoch=2))
+def test_member_i_sees_what_a_run_of_its_own_seed_sees(fresh: bool, per_seed: bool, train_std: float) -> None:
+    changes: dict[str, Any] = {"train_std": train_std, "fresh": fresh, "epoch": 2, "per_seed": per_seed}
+    together = epoch_of(datamodule(seed=3, num_seeds=3, **changes))
     for i in range(3):
-        alone = epoch_of(datamodule(seed=3 + i, train_std=train_std, fresh=fresh, epoch=2))
+        alone = epoch_of(datamodule(seed=3 + i, **changes))
         assert torch.equal(together.inputs[:, i], alone.inputs[:, 0])
         assert torch.equal(together.targets[:, i], alone.targets[:, 0])
     assert not torch.equal(together.inputs[:, 0], together.inputs[:, 1])
@@ -90,10 +92,11 @@ def test_fresh_signals_never_come_again() -> None:
     assert not (first | second) & rows(torch.cat(list(datamodule().training_signals())))
 
 
-@pytest.mark.parametrize("fresh", [False, True])
-def test_processes_share_each_batch_and_no_signal(fresh: bool) -> None:
-    whole = epoch_of(datamodule(fresh=fresh, train_std=0.5))
-    ranks = [epoch_of(datamodule(fresh=fresh, train_std=0.5, rank=rank, processes=2)) for rank in range(2)]
+@pytest.mark.parametrize(("fresh", "per_seed"), [(False, False), (True, False), (False, True)])
+def test_processes_share_each_batch_and_no_signal(fresh: bool, per_seed: bool) -> None:
+    changes: dict[str, Any] = {"fresh": fresh, "per_seed": per_seed, "num_seeds": 2, "train_std": 0.5}
+    whole = epoch_of(datamodule(**changes))
+    ranks = [epoch_of(datamodule(**changes, rank=rank, processes=2)) for rank in range(2)]
     for step in range(40):
         parts = [rows(rank.inputs[step]) for rank in ranks]
         assert not parts[0] & parts[1]
@@ -180,6 +183,70 @@ def test_members_have_noise_and_signals_of_their_own() -> None:
         assert not rows(noise[:, a]) & rows(noise[:, b])
 
 
+# --- chance of each seed's own ----------------------------------------------------------------------------------------------
+
+
+def test_members_have_training_sets_of_their_own() -> None:
+    """Each is shuffled, measured and has moments by itself; those of another data seed have nothing in common with them."""
+    module = datamodule(num_seeds=3, seed=2, per_seed=True)
+    batches = list(module.training_batches())
+    targets = epoch_of(module).targets
+    seen = [rows(targets[:, member]) for member in range(3)]
+    measured = [rows(torch.cat([batch.inputs[member] for batch in batches])) for member in range(3)]
+    assert seen == measured
+    assert [len(each) for each in seen] == [640, 640, 640]
+    shared = rows(torch.cat(list(datamodule().training_signals())))
+    other = rows(torch.cat(list(datamodule(num_seeds=3, seed=2, per_seed=True, data_seed=1).training_signals())))
+    assert len(seen[0] | seen[1] | seen[2] | shared | other) == (3 + 1 + 3) * 640
+    assert rows(torch.cat(list(module.training_signals()))) == seen[0] | seen[1] | seen[2]
+
+    assert len(module.moments_of_sets) == 3
+    for member, moments in enumerate(module.moments_of_sets):
+        signals = torch.cat([batch.inputs[member] for batch in batches]).double()
+        torch.testing.assert_close(moments.second_moment, signals.T @ signals / 640)
+    everything = torch.cat(list(module.training_signals())).double()
+    torch.testing.assert_close(module.moments.mean, everything.mean(0))
+    torch.testing.assert_close(module.moments.second_moment, everything.T @ everything / (3 * 640))
+
+
+def test_a_set_for_each_seed_is_drawn_as_the_shared_one_is() -> None:
+    """Frequencies and amplitudes of 64,000 signals have the distribution that the paper gives them."""
+    drawn = data_module(5, per_seed=True, train_size=12_800).training_set()
+    assert isinstance(drawn, Sinusoids)
+    product = drawn.amplitude == 0.5
+    assert product.double().mean().item() == pytest.approx(1 / 5, abs=4 * (0.16 / 64_000) ** 0.5)
+    r = torch.where(product, drawn.frequency / 2, drawn.frequency) / 2.25
+    assert r.mean().item() == pytest.approx(0, abs=4 / 64_000**0.5)
+    assert r.square().mean().item() == pytest.approx(1, abs=4 * (2 / 64_000) ** 0.5)
+
+
+def noise_of(module: SignalDataModule, std: float = 0.1, draws: int | None = None) -> Tensor:
+    """The noise of the test signal over its standard deviation, `[copy, time]` or `[member, copy, time]`."""
+    batch = module.noisy_test_signal(std, draws)
+    assert batch is not None
+    return (batch.inputs - batch.targets) / std
+
+
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_noise_is_drawn_anew_in_each_draw_and_the_first_never_changes(per_seed: bool) -> None:
+    once, often = (noise_of(data_module(2, noise=Noise(draws=draws), per_seed=per_seed)) for draws in (1, 7))
+    assert once.shape == ((2, 10, 100) if per_seed else (10, 100))
+    assert often.shape == ((2, 70, 100) if per_seed else (70, 100))
+    assert torch.equal(often[..., :10, :], once)
+    assert torch.equal(noise_of(data_module(2, noise=Noise(draws=7), per_seed=per_seed), draws=1), once)
+    assert len(rows(often)) == often.numel() // 100, "none comes twice"
+
+
+def test_members_have_independent_noise_of_the_sine() -> None:
+    module = data_module(3, seed=4, noise=Noise(draws=50), per_seed=True)
+    noise = noise_of(module)
+    for i in range(3):
+        assert torch.equal(noise_of(data_module(1, seed=4 + i, noise=Noise(draws=50), per_seed=True))[0], noise[i])
+    covariance = noise.flatten(1) @ noise.flatten(1).T / noise[0].numel()
+    torch.testing.assert_close(covariance, torch.eye(3), rtol=0, atol=4 * 2**0.5 / noise[0].numel() ** 0.5)
+    assert not torch.equal(noise_of(module, 1.0)[:, :10], noise[:, :10])
+
+
 # --- signals from elsewhere -------------------------------------------------------------------------------------------------
 
 
@@ -201,3 +268,5 @@ def test_any_source_of_signals_will_do(fresh: bool) -> None:
     assert torch.equal(batches["val/mse"].inputs, values[96:])
     assert torch.equal(batches["train/mse"].inputs, values[:96])
     assert module.noisy_test_signal(0.1) is None
+    own = in_training(SignalDataModule(source, Noise(), 8, num_seeds=2, per_seed=True))
+    assert rows(epoch_of(own).targets[:, 1]) == rows(torch.cat([batch.inputs[1] for batch in own.training_batches()]))

@@ -34,6 +34,7 @@ DATA: dict[str, dict[str, Any]] = {
     "noisy": {"noise": Noise(train_std=0.3)},
     "fresh": {"fresh": True},
     "fresh and noisy": {"fresh": True, "noise": Noise(train_std=0.3)},
+    "per seed": {"per_seed": True},
 }
 
 
@@ -58,6 +59,34 @@ def test_member_i_is_the_run_with_seed_s_plus_i(tmp_path: Path, activation: type
 @pytest.mark.parametrize("name", [name for name in DATA if name != "fixed"])
 def test_member_i_is_the_run_with_seed_s_plus_i_on_any_signals(tmp_path: Path, name: str, engine: str) -> None:
     compare_with_single_runs(tmp_path, tanh, engine, **DATA[name])
+
+
+def test_member_i_is_measured_as_the_run_with_seed_s_plus_i(tmp_path: Path, engine: str) -> None:
+    """Where each seed has signals and noise of its own: all metrics, each draw of the sine, and the weights."""
+    data: dict[str, Any] = {"noise": Noise(draws=3), "per_seed": True, "train_size": 320}
+
+    def trained(seed: int, num_seeds: int) -> AutoencoderModule:
+        module, signals = autoencoder_module(tanh, num_seeds, engine, seed=seed), data_module(num_seeds, seed, **data)
+        trainer = quiet_trainer(tmp_path)
+        trainer.fit(module, signals)
+        trainer.test(module, signals, verbose=False)
+        return module
+
+    together = trained(5, 3)
+    errors, draws = together.meter.compute(), together.meter.draws
+    assert set(draws) == {f"sine/{kind}mse_noise_{std}" for kind in ("", "mean_") for std in (0.1, 1.0)}
+    for i in range(3):
+        alone = trained(5 + i, 1)
+        for metric, values in alone.meter.compute().items():
+            torch.testing.assert_close(errors[metric][i], values[0], rtol=1e-4, atol=0)
+        for metric, values in alone.meter.draws.items():
+            assert values.shape == (1, 3)
+            torch.testing.assert_close(draws[metric][i], values[0], rtol=1e-4, atol=0)
+        for ours, theirs in zip(together.ensemble.parameters(), alone.ensemble.parameters(), strict=True):
+            torch.testing.assert_close(ours[i], theirs, rtol=1e-3, atol=1e-5)
+    for metric, values in draws.items():
+        torch.testing.assert_close(errors[metric], values.mean(1))
+        assert len(values.unique()) == values.numel()
 
 
 @pytest.mark.parametrize("network", [ResidualAutoencoder, ConvolutionalAutoencoder])
@@ -134,16 +163,17 @@ def scheduled_module(engine: str) -> AutoencoderModule:
     return AutoencoderModule(posed, choose(posed, engine).engine, adam, scheduler)
 
 
-def test_a_resumed_training_is_the_uninterrupted_one(tmp_path: Path, engine: str) -> None:
-    whole = losses_of_fit(scheduled_module(engine), data_module(2), tmp_path, max_epochs=3)
+@pytest.mark.parametrize("per_seed", [False, True])
+def test_a_resumed_training_is_the_uninterrupted_one(tmp_path: Path, engine: str, per_seed: bool) -> None:
+    whole = losses_of_fit(scheduled_module(engine), data_module(2, per_seed=per_seed), tmp_path, max_epochs=3)
     trainer = quiet_trainer(tmp_path, max_epochs=1)
-    trainer.fit(scheduled_module(engine), data_module(2))
+    trainer.fit(scheduled_module(engine), data_module(2, per_seed=per_seed))
     trainer.save_checkpoint(tmp_path / "last.ckpt")
     weights = torch.load(tmp_path / "last.ckpt", weights_only=True)["state_dict"]
     assert set(weights) == {f"ensemble.network.{name}" for name in tanh().state_dict()}  # once, as plain networks name them
     resumed, kept = scheduled_module(engine), KeepRates()
     trainer = quiet_trainer(tmp_path, max_epochs=3, callbacks=[kept])
-    trainer.fit(resumed, data_module(2), ckpt_path=tmp_path / "last.ckpt")
+    trainer.fit(resumed, data_module(2, per_seed=per_seed), ckpt_path=tmp_path / "last.ckpt")
     assert resumed.first_step == 40
     assert trainer.global_step == 120
     assert torch.equal(torch.cat(kept.losses), whole[40:])

@@ -174,7 +174,10 @@ def _sentences(measured: Measured) -> Iterator[str]:
         scaled = "" if scaling == "none" else f", and all errors are of scaled values (data.scaling={scaling})"
         yield f"val is measured on the validation signals of the run's file{scaled}."
     knows = "; Bayes knows the distribution that is measured" if prior is not None else ""
-    yield f"train/mse is on the run's own training signals, to which SVD, PCA and Wiener are fitted{knows}."
+    own = "each seed's own training signals" if measured.model.settings.data.per_seed else "the run's own training signals"
+    exact = "SVD, PCA and Wiener have the exact moments of all signals of their kind"
+    fitted = exact if measured.model.settings.basis == "population" else "SVD, PCA and Wiener are fitted to them"
+    yield f"train/mse is on {own}; {fitted}{knows}."
     if measured.model.weights == "best":
         yield "The run has kept its best weights only (callbacks=lean), which are not those that its own results are about."
 

@@ -160,14 +160,15 @@ def make_job(composer: Composer, overrides: Sequence[str]) -> Job:
 def stack_seeds(jobs: Iterable[Job], composer: Composer) -> list[Job]:
     """Make one ensemble of all jobs that differ in nothing but `seed`, for each range of seeds without a gap.
 
-    A job that has several seeds already, or no `seed` among its overrides, stays as it is.
+    A job that has several seeds already, or no `seed` among its overrides, stays as it is. So does one with signals of its own
+    (data.per_seed=true): the references of an ensemble are measured on the signals of all its members.
     """
     single: list[Job] = []
     alike: dict[tuple[tuple[str, ...], str], list[tuple[int, Job]]] = {}
     for job in jobs:
         others = tuple(override for override in job.overrides if not override.startswith("seed="))
         config = composer.compose(job.overrides)
-        if len(others) < len(job.overrides) and config.num_seeds == 1:
+        if len(others) < len(job.overrides) and config.num_seeds == 1 and not config.data.per_seed:
             # other values may refer to the seed
             alike.setdefault((others, results.fingerprint(config, without="seed")), []).append((config.seed, job))
         else:

@@ -94,9 +94,7 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
 def _of_member(name: str, values: Any, number: int) -> Any:
     if name == "shown":
         return 0
-    # noisy copies and the references' reconstructions, and their errors by draw, have that axis if each seed has noise of its own
-    own = values.ndim == 3 or ("_draws_" in name and values.ndim == 2)
-    return values[number : number + 1] if own or (name.startswith(_OF_MEMBERS) and name != _COMMON) else values
+    return values[number : number + 1] if name.startswith(_OF_MEMBERS) and name != _COMMON else values
 
 
 def _read_checkpoints(stack: Path) -> dict[Path, dict[str, Any]]:

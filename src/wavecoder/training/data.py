@@ -209,11 +209,8 @@ class SignalDataModule(L.LightningDataModule):
         if clean is None:
             return None
         copies = clean.repeat(self.noise.copies, 1)
-        keys = (
-            [self._generator("sine noise", std, seed) for seed in self.seeds]
-            if self.per_seed
-            else [self._generator("sine noise", std)]
-        )
+        own = [(seed,) for seed in self.seeds] if self.per_seed else [()]
+        keys = [self._generator("sine noise", std, *seed) for seed in own]
         drawn = [torch.cat([add_noise(copies, std, key) for _ in range(draws)]) for key in keys]
         noisy = torch.stack(drawn) if self.per_seed else drawn[0]
         return EvaluationBatch(f"sine/mse_noise_{std}", f"sine/mean_mse_noise_{std}", std, noisy, copies.repeat(draws, 1), draws)
@@ -238,7 +235,7 @@ class SignalDataModule(L.LightningDataModule):
         for pair in zip(inputs.split(_EVALUATION_BATCH), targets.split(_EVALUATION_BATCH), strict=True):
             yield EvaluationBatch(metric, None, noise, *pair)
 
-    def _generator(self, *purpose: str | float) -> torch.Generator:
+    def _generator(self, *purpose: int | str | float) -> torch.Generator:
         return generator(self.device, self.data_seed, *purpose)
 
 
