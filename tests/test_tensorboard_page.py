@@ -79,7 +79,7 @@ def test_settings_and_errors_side_by_side(address: str, page: Page) -> None:
 def test_the_latent_in_the_projector(run: str, dimensions: int, address: str, page: Page) -> None:
     frame = open_projector(page, address, run)
     frame.locator("span.dim").get_by_text(str(dimensions), exact=True).wait_for()
-    assert frame.locator("span.numDataPoints").inner_text() == "505"
+    assert frame.locator("span.numDataPoints").inner_text() == "1005"
     frame.locator("#colorby").click()
     options = frame.locator("#colorby paper-item:visible").all_inner_texts()
     assert [" ".join(option.split()) for option in options] == ["No color map", "Metadata", "family 5 colors", "r gradient"]

@@ -167,8 +167,8 @@ def make_job(composer: Composer, overrides: Sequence[str]) -> Job:
 def stack_seeds(jobs: Iterable[Job], composer: Composer) -> list[Job]:
     """Make one ensemble of all jobs that differ in nothing but `seed`, for each range of seeds without a gap.
 
-    A job that has several seeds already, or no `seed` among its overrides, stays as it is; and so does one with signals of its own
-    (data.per_seed=true), because an ensemble's references are those of the signals of all members.
+    A job that has several seeds already, or no `seed` among its overrides, stays as it is. So does one with signals of its own
+    (data.per_seed=true): the references of an ensemble are measured on the signals of all its members.
     """
     single: list[Job] = []
     alike: dict[tuple[tuple[str, ...], str], list[tuple[int, Job]]] = {}

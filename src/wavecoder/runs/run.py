@@ -27,10 +27,10 @@ from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit
 from wavecoder.training.module import AutoencoderModule
-from wavecoder.training.tensorboard import TensorBoardCurves
 
 log = logging.getLogger(__name__)
 

@@ -16,10 +16,10 @@ from wavecoder.metrics import ErrorMeter
 from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES, Reference, fitted_references
 from wavecoder.training.callbacks.references import find_references
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import of_member, write_arrays, write_figure
 from wavecoder.training.module import AutoencoderModule
-from wavecoder.training.tensorboard import TensorBoardCurves
 
 _EXAMPLES = 8  # signals of a file that are drawn
 _LATENTS = 2_000  # validation signals whose latents are kept and drawn

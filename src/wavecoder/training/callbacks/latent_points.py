@@ -11,11 +11,11 @@ from wavecoder import signals
 from wavecoder.file_source import FileSource
 from wavecoder.signals import Prior
 from wavecoder.training.callbacks.figures import median_member
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import datamodule_of
 from wavecoder.training.module import AutoencoderModule
-from wavecoder.training.tensorboard import TensorBoardCurves
 
-_FREQUENCIES = 101  # of each family, evenly over three standard deviations to both sides
+_FREQUENCIES = 201  # of each family, evenly over three standard deviations to both sides
 _OF_FILE = 500  # validation signals
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.references import REFERENCES, Moments, Reference, fitted_references, population_moments
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
-from wavecoder.training.tensorboard import TensorBoardCurves
 
 
 class ReferenceErrors(L.Callback):
