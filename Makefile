@@ -61,6 +61,7 @@ pictures: $(DEV) questions scaling  ## draw all pictures of README and docs (hal
 	cp outputs/sweeps/overfitting/figures/dependence_gelu_latent_5.png docs/overfitting.png
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/your_data.py outputs/pictures/your_data
+	$(BIN)/python docs/tensorboard_pictures.py
 
 paper: $(SIDE)  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
 	@echo "1 of 5: the paper's networks"

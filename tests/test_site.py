@@ -69,6 +69,10 @@ def test_pictures_are_on_a_page_and_drawn_by_make_pictures() -> None:
     recipe = makefile[makefile.index("\npictures:") :].partition("\n\n")[0]
     drawn = {f"{name}.png" for name in runpy.run_path(str(DOCS / "pictures.py"))["PICTURES"]}
     drawn |= {f"your-data-{name}.png" for name in runpy.run_path(str(DOCS / "your_data.py"))["PICTURES"]}
+    drawn |= {
+        f"tensorboard-{name}.png"
+        for name in re.findall(r"keep\(page, \"(\w+)\"\)", (DOCS / "tensorboard_pictures.py").read_text())
+    }
     for name in PICTURES:
         assert re.search(rf"!\[[^\]]{{20,}}\]\((docs/)?{name}\)", pages), f"{name} is on no page, or has no description"
         assert name in drawn or name in recipe or name == "scaling.png", name
@@ -76,6 +80,7 @@ def test_pictures_are_on_a_page_and_drawn_by_make_pictures() -> None:
     assert "scaling" in recipe.splitlines()[1]
     assert "docs/pictures.py" in recipe
     assert "docs/your_data.py" in recipe
+    assert "docs/tensorboard_pictures.py" in recipe
 
 
 @pytest.mark.parametrize(
