@@ -37,7 +37,7 @@ ELSEWHERE = {
 }
 """Other pages, and which tests look at them."""
 
-RUN = r"((PYTHONPATH=\. )?python src/(train|report)\.py|wavecoder (train|evaluate|denoise|export|status|report|cancel)) |eval "
+RUN = r"((PYTHONPATH=\. )?python src/(train|report)\.py|wavecoder (train|evaluate|denoise|export|status|report|cancel|--version))(\s|$)|eval "
 """What the beginning of a line that is run looks like."""
 
 NOT_RUN = {
