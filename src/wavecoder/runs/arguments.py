@@ -96,7 +96,7 @@ def check_hydra(config: DictConfig) -> None:
     """
     for override in config.hydra.overrides.hydra:
         key = override.partition("=")[0]
-        if key.startswith("+hydra."):
+        if key.startswith("+"):
             _check_hydra_key(config, key.lstrip("+").split(".")[1:])
 
 
