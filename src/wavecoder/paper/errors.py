@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 
 from wavecoder.paper.claims import ACTIVATIONS, Missing, PaperRuns
-from wavecoder.paper.judging import Holds, Values, share, worst_of
+from wavecoder.paper.judging import Holds, Values, percent, share, worst_of
 from wavecoder.references import REFERENCES
 
 
@@ -58,9 +58,11 @@ def describe_ratios(ratios: Mapping[str, Values]) -> list[str]:
 
 
 def winners(errors: Mapping[str, Values]) -> str:
-    """In how many seeds each model has the smallest error, as a phrase."""
+    """In how many seeds each model has the smallest error, the most frequent first, as a phrase."""
     first = np.array(list(errors))[np.nan_to_num(np.stack(list(errors.values())), nan=np.inf).argmin(0)]
-    return ", ".join(f"{label_of(name)} in {share(first == name)}" for name in errors if (first == name).any())
+    names, counts = np.unique(first, return_counts=True)
+    fractions = sorted(zip(counts / len(first), names.tolist(), strict=True), key=lambda each: -each[0])
+    return ", ".join(f"{label_of(name)} in {percent(fraction)}" for fraction, name in fractions) + " of seeds"
 
 
 def smallest(errors: Mapping[str, Values], *without: str) -> Values:

@@ -1,4 +1,4 @@
-"""The pictures of a report: each as files in `figures/` and inside the page, with a caption and a description for those who cannot see it."""
+"""The pictures of a report, each as files in `figures/` and inside the page, with a caption and a description."""
 
 import base64
 import re
@@ -17,11 +17,6 @@ from wavecoder.training.files import write_figure
 PLANE = Path("figures", "plane.svg")
 _PIXELS = 84  # an inch of a figure in report.html
 _WIDE, _NARROW = 14.4, 4.25  # inches of the summary: for 1,216 pixels, and for a phone's 358
-_SHOWN_WITH = {  # the mean of the copies alone, by the figure that shows it over the copies
-    "figure_09_latent_1": "figure_10_latent_1",
-    "figure_11_latent_5": "figure_12_latent_5",
-    "figure_14_copies_latent_5": "figure_14_latent_5",
-}
 
 
 @dataclass(frozen=True)
@@ -60,7 +55,7 @@ def summary_of(networks: Sequence[Job], folder: Path) -> Picture | None:
     return Picture(
         "summary",
         caption,
-        _describe(wide, caption),
+        f"{caption}. Panels: {_panels(wide)}",
         _embedded(folder / "figures" / "summary.svg"),
         _size(wide),
         ["figures/summary.png", "figures/summary.svg"],
@@ -70,25 +65,21 @@ def summary_of(networks: Sequence[Job], folder: Path) -> Picture | None:
 
 
 def figures_of(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -> list[Picture]:
-    """All other figures, of which those that show nearly the same as another one are not shown but linked to."""
+    """All other figures."""
     made = []
     for name, figure in make_figures(networks, linear, folder):
         write_figure(folder / "figures", name, figure)
-        made.append((name, _caption(name, figure), _describe(figure, ""), _size(figure)))
-    names = {name for name, *_ in made}
-    hidden = {other for name, other in _SHOWN_WITH.items() if name in names}
-    used = Counter(caption for _, caption, *_ in made)
+        title = (figure.get_suptitle() or figure.axes[0].get_title()).replace("\n", ". ").rstrip(".")
+        made.append((name, title, _panels(figure), _size(figure)))
+    used = Counter(title for _, title, *_ in made)
     pictures = []
-    for name, caption, description, size in made:
-        if name in hidden:
-            continue
-        told_apart = caption if used[caption] == 1 else f"{caption}, {description}"
+    for name, title, panels, size in made:
+        number = re.match(r"figure_(\d+)", name)
+        caption = f"Figure {int(number[1])} of the paper: {title}" if number else title
+        caption += f", {panels}" if used[title] > 1 else ""
+        alt = f"{caption}. Panels: {panels}" if panels not in ("", title) and used[title] == 1 else caption
         files = [f"figures/{name}.png", f"figures/{name}.svg"]
-        if (other := _SHOWN_WITH.get(name)) in names:
-            told_apart += f"; figure {_number(other)} is their mean alone" if _number(other) != _number(name) else ""
-            files.append(f"figures/{other}.png")
-        alt = f"{told_apart}. Panels: {description}" if description else told_apart
-        pictures.append(Picture(name, told_apart, alt, _embedded(folder / "figures" / f"{name}.svg"), size, files))
+        pictures.append(Picture(name, caption, alt, _embedded(folder / "figures" / f"{name}.svg"), size, files))
     return pictures
 
 
@@ -103,21 +94,10 @@ def planes_of(jobs: Iterable[Job], folder: Path) -> list[Picture]:
     return pictures
 
 
-def _number(name: str | None) -> int:
-    match = re.match(r"figure_(\d+)", name or "")
-    return int(match[1]) if match else 0
-
-
-def _caption(name: str, figure: Figure) -> str:
-    title = (figure.get_suptitle() or figure.axes[0].get_title()).replace("\n", ". ").rstrip(".")
-    number = _number(name)
-    return f"Figure {number} of the paper. {title}" if number else title
-
-
-def _describe(figure: Figure, what: str) -> str:
-    """The headings of its panels, after what it shows."""
-    headings = [title.partition("\n")[0] for axis in figure.axes for title in (axis.get_title() or axis.get_title("left"),) if title]
-    return f"{what}. Panels: {', '.join(headings)}" if what else ", ".join(headings) if figure.get_suptitle() else ""
+def _panels(figure: Figure) -> str:
+    """The headings of its panels."""
+    headings = (axis.get_title() or axis.get_title("left") for axis in figure.axes)
+    return ", ".join(heading.partition("\n")[0] for heading in headings if heading)
 
 
 def _size(figure: Figure) -> tuple[int, int]:

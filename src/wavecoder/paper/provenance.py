@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -104,12 +105,18 @@ def _joined(values: Iterable[str]) -> str:
 
 
 def chance_of(jobs: Sequence[Job]) -> list[str]:
-    """Sentences on what seeds differ in, on how often the sine is measured, and on what the references are fitted to."""
+    """Sentences on what seeds differ in, how often the sine is measured, what references are fitted to, and on engines."""
     sentences = [*_shared_signals(jobs)]
     draws = {job["noise"].get("draws", 1) for job in jobs if any(metric.startswith("sine/") for metric in job["metrics"])}
     if max(draws, default=1) > 1:
         counted = " to ".join(str(count) for count in dict.fromkeys((min(draws), max(draws))))
-        sentences.append(f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw.")
+        sentences.append(
+            f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw."
+        )
+    counts = Counter(job["engine"]["name"] for job in jobs)
+    if len(counts) > 1:
+        named = " and ".join(f"{count} by the {name} engine" for name, count in sorted(counts.items()))
+        sentences.append(f"Runs were trained by different engines, whose results agree up to rounding only: {named}.")
     sentences += [_BASES[basis] for basis in sorted({job["basis"] for job in jobs if job.get("basis") and job["references"]})]
     return sentences
 
@@ -133,9 +140,9 @@ def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
         own: max((job["num_seeds"] for job in jobs if bool(job.get("per_seed")) == own), default=0) for own in (True, False)
     }
     if seeds[True] > 1:
-        yield "Each seed has its own training set, noise, initial weights and order of batches: intervals over seeds cover all of these."
+        yield "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover all of it."
     if seeds[False] > 1:
         drawn = {job["overrides"].get("data.seed") for job in jobs}
-        shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise (data.per_seed=false)"
+        shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise"
         of_one = "intervals over seeds do not cover another training set or other noise"
         yield f"{shared}: " + (f"{len(drawn)} values of data.seed vary these too." if len(drawn) > 1 else f"{of_one}.")

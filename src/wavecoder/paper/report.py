@@ -1,8 +1,7 @@
 """The report of a sweep: report.html, one file to be read in a browser, and report.md, with the figures in `figures/`.
 
 Everything in it is read from the folders of the jobs, so a sweep that is not complete has a report too, which names the gaps.
-A plotting library with interaction is not worth a megabyte here: what readers ask of a result is to sort the tables, which takes the
-thirty lines of templates/report.js, and to enlarge a figure, which browsers do with an SVG.
+A plotting library with interaction is not worth a megabyte here: a little JavaScript sorts tables, and browsers enlarge SVG.
 """
 
 from collections.abc import Sequence
@@ -30,6 +29,8 @@ from wavecoder.training.files import write_atomically
 
 _EXPERIMENTS = ("paper", "theorem")
 """The experiments whose networks the paper's claims are about."""
+_PAPERS_CHOICES = {"activation", "latent", "latent.dim", "model", "model.bias"}
+"""What the paper varies; of a sweep of anything else a network has several runs, and none of them is the paper's."""
 
 
 def write_report(folder: Path) -> Path:
@@ -95,7 +96,8 @@ def _read(folder: Path) -> list[dict[str, Any]]:
 def _judged(runs: PaperRuns, networks: Sequence[Job], linear: Sequence[Job]) -> dict[str, Any]:
     """The verdicts on the paper's claims if the sweep is the paper's, or else what it varied."""
     chosen = {job["overrides"].get("experiment") for job in (*networks, *linear)}
-    is_papers = not chosen.isdisjoint(_EXPERIMENTS) or not runs.missing()
+    once = choices_made(as_in_the_paper(networks)).keys() <= _PAPERS_CHOICES
+    is_papers = not chosen.isdisjoint(_EXPERIMENTS) or (once and not runs.missing())
     claims = judge_all(runs) if is_papers else []
     metrics = dict.fromkeys(["val/mse", *summary_metrics(networks)])
     return {

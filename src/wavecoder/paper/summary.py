@@ -59,17 +59,19 @@ def summary(jobs: Sequence[Job], columns: int, width: float) -> Figure | None:
     heights = [0.35 + _ROW * len(groups[latent]) for latent, _ in panels[::columns]]
     figure, axes = panel_grid(len(panels), columns, width / columns, 1.0)
     figure.set_size_inches(width, sum(heights) + 0.3 * len(heights) + 0.75)
-    axes[0].get_gridspec().set_height_ratios(heights)
+    grid = axes[0].get_gridspec()
+    assert grid is not None
+    grid.set_height_ratios(heights)
     for number, (axis, (latent, metric)) in enumerate(zip(axes, panels, strict=True)):
-        _panel(axis, groups[latent], metric)
+        _panel(axis, groups[latent], metric, 48 if width > 8 else 24)
         axis.set_title(f"latent {latent}, {heading_of(metric)}", fontsize=10, loc="left")
         axis.sharex(axes[[each for _, each in panels].index(metric)])
         if number % columns:
             axis.tick_params(labelleft=False)
         if number >= len(panels) - columns:
-            axis.set_xlabel("mean squared error per value of new signals" if columns > 1 else "mean squared error per value")
+            axis.set_xlabel("mean squared error per value of new signals" if width > 8 else "mean squared error per value")
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=6 if columns > 1 else 3, frameon=False, fontsize=9)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=6 if width > 8 else 3, frameon=False, fontsize=9)
     return figure
 
 
@@ -90,7 +92,13 @@ def _values(jobs: Sequence[Job], metric: str) -> np.ndarray:
     return values[np.isfinite(values)]
 
 
-def _panel(axis: Axes, rows: dict[str, list[Job]], metric: str) -> None:
+def _shortened(label: str, longest: int) -> str:
+    """A label without its middle, if it is too long."""
+    kept = longest // 2
+    return label if len(label) <= longest else f"{label[:kept]}…{label[-kept:]}"
+
+
+def _panel(axis: Axes, rows: dict[str, list[Job]], metric: str, longest: int) -> None:
     jitter = np.random.default_rng(0)
     for place, jobs in enumerate(rows.values()):
         values = _values(jobs, metric)
@@ -107,7 +115,7 @@ def _panel(axis: Axes, rows: dict[str, list[Job]], metric: str) -> None:
         if name in known and not (name == "wiener" and "bayes" in known):
             error = median_low([job["references"][name][metric] for job in jobs if metric in job["references"].get(name, {})])
             axis.axvline(error, color=color, linestyle=style, linewidth=1.3, label=label_of(name))
-    axis.set_yticks(range(len(rows)), list(rows), fontsize=9)
+    axis.set_yticks(range(len(rows)), [_shortened(label, longest) for label in rows], fontsize=9)
     axis.set_ylim(len(rows) - 0.5, -0.5)
     axis.set_xscale("log")
     low, high = axis.get_xlim()

@@ -74,10 +74,11 @@ def _linear_at_latent_1(runs: PaperRuns) -> list[Verdict]:
     linear = np.minimum(errors[LINEAR], errors["svd"])
     to_svd, to_pca = (runs.distance(LINEAR, name, 1, 0.1) for name in ("svd", "pca"))
     between = median(runs.distance("pca", "svd", 1, 0.1))
-    flat = np.sqrt(np.square(runs.means("svd", 1, 0.1)).mean() / runs.sine_power())
+    flat = np.sqrt(np.square(runs.means("svd", 1, 0.1)).mean(1) / runs.sine_power())  # of each training set
+    apart = median(to_svd * flat)
     evidence = [
         f"PCA's curve, the optimum of a linear autoencoder with biases, is itself {between:.3g} away from the SVD's.",
-        f"The SVD's curve itself is flat: its root mean square is {float(flat):.3g} of the sine's.",
+        f"The SVD's curve itself is flat: its root mean square is {median(flat):.3g} of the sine's, the distance {apart:.3g}.",
         f"The linear autoencoder stands {median(to_pca):.3g} from PCA and {median(to_svd):.3g} from the SVD (medians).",
     ]
     return [
