@@ -37,7 +37,10 @@ ELSEWHERE = {
 }
 """Other pages, and which tests look at them."""
 
-RUN = r"((PYTHONPATH=\. )?python src/(train|report)\.py|wavecoder (train|evaluate|denoise|export|status|report|cancel|--version))(\s|$)|eval "
+RUN = (
+    r"((PYTHONPATH=\. )?python src/(train|report)\.py"
+    r"|wavecoder (train|evaluate|denoise|export|status|report|cancel|--version))(\s|$)|eval "
+)
 """What the beginning of a line that is run looks like."""
 
 NOT_RUN = {
@@ -54,7 +57,7 @@ NOT_RUN = {
 """What is not run, by the beginning of its lines, and why."""
 
 PRINTED = (
-    r"error |train/mse|val/mse|sine/|─|…|activation  latent|(gelu|tanh|relu)  |outputs/|\w+\.json|figures/|reconstructions\.npz"
+    r"error |train/mse|val/mse|sine/|─|…|activation  latent|(gelu|tanh|relu) |outputs/|\w+\.json|figures/|reconstructions\.npz"
 )
 FILES = r"checkpoints/|tb/|train\.log|\.hydra/|conf/|src/|\*\.py|files/|engine/|training/|runs/|paper/|tests/|benchmarks/|docs/"
 """What commands print and write, and where things are."""
