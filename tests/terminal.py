@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pyte
 
-_LINES = 400  # of a screen, so that nothing scrolls away
+_LINES = 200  # of a screen, so that nothing scrolls away
 _PATIENCE = 280  # seconds
 
 

@@ -9,7 +9,7 @@ import pytest
 from conftest import made_up_record
 
 from wavecoder.runs import results, tables
-from wavecoder.runs.layout import Table
+from wavecoder.runs.screen import Table
 
 
 def text_of(table: Table, width: int = 160) -> str:

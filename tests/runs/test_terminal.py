@@ -1,4 +1,4 @@
-"""What stands on the screen of a terminal of 80, 100 and 140 columns: of a run, of a sweep, after Ctrl-C, in a shell's completion."""
+"""What stands on the screen of a terminal of 80, 100 and 140 columns: runs, sweeps, after Ctrl-C, completion in a shell."""
 
 import os
 import re

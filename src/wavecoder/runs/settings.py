@@ -305,6 +305,6 @@ def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such se
         return f"is now called {RENAMED[full_key]}"
     known = sorted(known)
     prefix, _, key = full_key.rpartition(".")
-    if near := get_close_matches(key, known, n=1):
+    if near := get_close_matches(key, known, n=1, cutoff=0.7):
         return f"{what}; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?"
     return f"{what}; there are {', '.join(known)}" if known else what

@@ -11,8 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.layout import Column, Table
 from wavecoder.runs.results import as_rows, diverged, pool_seeds, varied
+from wavecoder.runs.screen import Column, Table
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"

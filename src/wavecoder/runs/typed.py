@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from wavecoder.runs.layout import command_lines, say, width_of, wrap
+from wavecoder.runs.screen import command_lines, say, width_of, wrap
 from wavecoder.training.files import ARRAYS
 
 _arguments: list[str] = []  # of this process, the program first; none in Python and in a notebook

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from wavecoder.runs import typed
-from wavecoder.runs.layout import Column, Table, command_lines, wrap
+from wavecoder.runs.screen import Column, Table, command_lines, wrap
 
 NUMBERS = Column("val/mse", ("0.123", "12,300"))
 
