@@ -25,6 +25,7 @@ CURVES, AUTOENCODER = (
 _EVERY = 5  # seconds between two looks for new runs, as often as TensorBoard looks for new points
 _LONGEST = 120  # characters of a name
 _SAME = 5  # digits in which the errors of a reference agree if it is the same
+_APART = {"hydra", "hydra/launcher", "callbacks", "logger"}  # groups that are not part of a network
 
 Choices = Mapping[str, str]
 Errors = tuple[tuple[str, str], ...]
@@ -224,7 +225,8 @@ def _planned(sweep: Path) -> Iterator[Choices]:
 
 
 def _of_job(chosen: Choices) -> Choices:
-    return {key: value for key, value in chosen.items() if key not in OF_SWEEPS and not key.startswith("hydra")}
+    """Those of some choices that say what is trained."""
+    return {key: value for key, value in chosen.items() if key not in OF_SWEEPS and key.partition(".")[0] not in _APART}
 
 
 def _unused(name: str, taken: Iterable[str]) -> str:
