@@ -93,4 +93,4 @@ def by_value(choice: str) -> tuple[bool, float, str]:
     try:
         return (False, float(choice.split(",")[0]), choice)
     except ValueError:
-        return (True, len(choice), choice)
+        return (True, float(len(choice)), choice)
