@@ -1,5 +1,7 @@
 """Signals in memory: `model.denoise`."""
 
+import inspect
+import math
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +73,10 @@ class TestInMemory:
         }.items():
             with pytest.raises(ValueError, match=said):
                 make()  # type: ignore[no-untyped-call]
+        unchecked = inspect.unwrap(Denoiser.__init__)  # as outside the tests, where nobody looks at annotations
+        for noise in ("0.1", True, math.nan):
+            with pytest.raises(ValueError, match=f"noise={noise!r}: must be a number, 0 or more"):
+                unchecked(object.__new__(Denoiser), model, noise, "keep")
         diverged = load(denoising_run, 1)
         diverged.results["metrics"]["val/mse"]["per_seed"][1] = None
         with pytest.raises(ValueError, match="seed=1: it diverged"):

@@ -272,7 +272,7 @@ def _chosen(seed: Seed, saved: SavedRun) -> int | str:
         return seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or seed not in saved.seeds:
         has = f"{saved.seeds[0]} to {saved.seeds[-1]}" if len(saved.seeds) > 1 else str(saved.seeds[0])
-        raise SettingError(f"seed={seed}: must be best, all, mean, or one of the run's, {has}")
+        raise SettingError(f"seed={seed}: must be best, mean, or one of the run's, {has}; wavecoder.load takes all too")
     return int(seed)
 
 
