@@ -34,6 +34,7 @@ class Terminal:
     ) -> None:
         self.screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self.screen)
+        self._text = ""
         self.seen: list[str] = []  # every screen that differed from the one before
         self._fd, of_command = pty.openpty()
         fcntl.ioctl(of_command, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -59,7 +60,10 @@ class Terminal:
     @property
     def text(self) -> str:
         """What stands on the screen, without empty lines at its end."""
-        return "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+        if self.screen.dirty:  # reading all of it takes a while
+            self._text = "\n".join(line.rstrip() for line in self.screen.display).rstrip()
+            self.screen.dirty.clear()
+        return self._text
 
     def type(self, keys: str) -> None:
         os.write(self._fd, keys.encode())

@@ -4,6 +4,7 @@ import os
 import re
 import shutil
 import sys
+from itertools import takewhile
 from pathlib import Path
 
 import pytest
@@ -44,10 +45,9 @@ def test_what_is_said_to_be_next_works_when_it_is_copied(tmp_path: Path) -> None
     for arguments in (ONE_SEED, ("-m", *ONE_SEED, "latent=1,5")):
         terminal = Terminal([*TRAIN, *arguments], 80, tmp_path)
         assert terminal.wait() == 0, terminal.text
-        copied = [line for line in terminal.text.split("http://localhost:6006")[-1].splitlines() if line.startswith("  ")]
         lines = terminal.text.splitlines()
-        if arguments != ONE_SEED:
-            copied = lines[next(i for i, line in enumerate(lines) if line.startswith("For a page")) + 1 :][:2]
+        (at,) = (number for number, line in enumerate(lines) if line.startswith(("To clean signals", "For a page")))
+        copied = list(takewhile(lambda line: not line.startswith("To see curves"), lines[at + 1 :]))
         done = run_command(tmp_path, "bash", "-c", "\n".join(copied))
         assert (done.returncode, done.stderr) == (0, ""), copied
     assert (tmp_path / "clean.npy").exists()
@@ -108,7 +108,7 @@ def test_completion_in_a_shell_never_prints_errors(tmp_path: Path) -> None:
     shell.wait_until(lambda: shell.text.endswith("$"))
     install = "{} -sc install=bash"
     installs = "; ".join(f'eval "$({install.format(program)})"' for program in ("python src/train.py", "wavecoder train"))
-    shell.type(f"{installs}; clear; echo ready\n")
+    shell.type(f"{installs}; printf '\\033c'; echo ready\n")
     shell.wait_until(lambda: shell.text.startswith("ready"))
     for typed, completed_to in {
         "python src/train.py activation=ge": "python src/train.py activation=gelu",
