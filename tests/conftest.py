@@ -1,12 +1,15 @@
 """What several test files share: running the scripts as a user does, and small data modules, problems and modules."""
 
+import contextlib
 import json
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -31,6 +34,8 @@ from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.signals import Sinusoids, SinusoidSource
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
+
+pytest_plugins = ["slurm_cluster"]  # a fixture
 
 ROOT = Path(__file__).parents[1]
 
@@ -260,12 +265,34 @@ def metrics(sweep: Path) -> dict[str, Any]:
     return {name: record["metrics"] for name, record in records(sweep).items()}
 
 
-def wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
-    while not path.exists():
-        assert process.poll() is None, "it ended by itself"
+def until(condition: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
+    """Wait for something that is sure to come, however slow the machine; if `process` is given, it must not end before."""
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert process is None or process.poll() is None, "it ended by itself"
         assert time.monotonic() < deadline
-        time.sleep(0.01)
+        time.sleep(0.02)
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens, none of which the system gives to a client."""
+    with contextlib.ExitStack() as stack:
+        sockets: list[socket.socket] = []
+        while len(sockets) < count:
+            each = stack.enter_context(socket.socket())
+            with contextlib.suppress(OSError):
+                each.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+                sockets.append(each)
+        return [each.getsockname()[1] for each in sockets]
+
+
+def checkpoints(sweep: Path) -> list[Path]:
+    return list(sweep.glob("*/checkpoints/last.ckpt"))
+
+
+def stamps(sweep: Path, names: Iterable[str]) -> dict[str, int]:
+    """When the records of some jobs were written."""
+    return {name: (sweep / name / "results.json").stat().st_mtime_ns for name in names}
 
 
 def completed(sweep: Path) -> list[str]:

@@ -2,13 +2,13 @@
 
 import json
 import subprocess
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
-from conftest import JOB, completed, records, run_script, start
+from conftest import JOB, OWN_NETWORKS, completed, records, run_script, start, until
+from held import HELD, hold, release
 from optuna.trial import FrozenTrial, TrialState
 
 TRIALS = 4
@@ -23,43 +23,38 @@ class Search:
         folder: Where its command is given.
         launcher: The choices of its launcher.
         at_a_time: How many jobs it launches together.
-        epochs: Of each job.
         environment: What is added to that of its command.
     """
 
     folder: Path
     launcher: tuple[str, ...] = ()
     at_a_time: int = 2
-    epochs: int = 20
     environment: dict[str, str] | None = None
 
     @property
     def command(self) -> tuple[str, ...]:
         sizes = (
-            f"trainer.max_epochs={self.epochs}",
             f"hydra.sweeper.n_trials={TRIALS}",
             f"hydra.sweeper.n_jobs={self.at_a_time}",
         )
-        return ("-m", "experiment=search", *JOB, "~callbacks.figures", *sizes, *self.launcher)
+        return ("-m", "experiment=search", *JOB, HELD, "~callbacks.figures", *sizes, *self.launcher)
 
     @property
     def sweep(self) -> Path:
         return self.folder / "outputs" / "sweeps" / "search"
 
     def run(self, *changes: str) -> subprocess.CompletedProcess[str]:
-        return run_script("train.py", self.folder, *self.command, *changes, environment=self.environment)
+        environment = OWN_NETWORKS | (self.environment or {})
+        return run_script("train.py", self.folder, *self.command, *changes, environment=environment)
 
     def trials(self) -> list[FrozenTrial]:
         return optuna.load_study("wavecoder", f"sqlite:///{self.sweep}/study.db").trials
 
     def start_until_the_middle(self) -> subprocess.Popen[bytes]:
         """Start it, and return its process when the jobs that were launched first are complete and others have begun."""
-        process = start(self.folder, *self.command, environment=self.environment)
-        deadline = time.monotonic() + 120
-        while len(done := completed(self.sweep)) < self.at_a_time or len(records(self.sweep)) == len(done):
-            assert process.poll() is None, "it ended by itself"
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        hold(self.sweep, after=self.at_a_time)
+        process = start(self.folder, *self.command, environment=OWN_NETWORKS | (self.environment or {}))
+        until(lambda: self.at_a_time <= len(completed(self.sweep)) < len(records(self.sweep)), process)
         return process
 
     def resume(self) -> subprocess.CompletedProcess[str]:
@@ -69,6 +64,7 @@ class Search:
         assert self.at_a_time <= len(complete) < TRIALS
         assert any(trial.state == TrialState.RUNNING for trial in before)
 
+        release(self.sweep)
         done = self.run()
         assert done.returncode == 0, done.stderr
         assert set(completed(self.sweep)) == set(records(self.sweep)) >= begun
@@ -82,7 +78,9 @@ class Search:
     def reproduce_best(self) -> None:
         """Train its best network alone, and check that no bit differs from the job of the search."""
         best = min(records(self.sweep).values(), key=lambda record: record["metrics"]["val/mse"]["mean"])
-        alone = run_script("train.py", self.folder, *BEST, "hydra.run.dir=run", "logger=none", "~callbacks.figures")
+        alone = run_script(
+            "train.py", self.folder, *BEST, "hydra.run.dir=run", "logger=none", "~callbacks.figures", environment=OWN_NETWORKS
+        )
         assert (alone.returncode, alone.stderr) == (0, "")
         found: dict[str, Any] = json.loads((self.folder / "run" / "results.json").read_text())
         assert (found["metrics"], found["config_fingerprint"]) == (best["metrics"], best["config_fingerprint"])

@@ -19,7 +19,7 @@ BLACK, ORANGE, SKY, GREEN, BLUE, VERMILION, PURPLE = "black", "#E69F00", "#56B4E
 SERIES = [(BLUE, "-"), (VERMILION, "--"), (GREEN, "-."), (PURPLE, ":"), (ORANGE, "-"), (SKY, "--"), (BLACK, "-.")]
 _MADE = [(VERMILION, "-"), (BLUE, "--"), (GREEN, "-.")]  # by the autoencoder, by references
 _MOST_KINDS = 20  # labels that are told apart by colour and marker
-_TIME = "time t"  # in the paper's unit, which has no name
+TIME = "time t"  # in the paper's unit, which has no name
 
 
 def panel_grid(
@@ -36,44 +36,6 @@ def panel_grid(
         axis.grid(alpha=0.25)
         axis.spines[["top", "right"]].set_visible(False)
     return figure, axes[:count]
-
-
-def reconstructions(
-    times: Float[ndarray, " time"],
-    sine: Float[ndarray, " time"],
-    panels: Mapping[str, Float[ndarray, "copy time"]],
-    title: str,
-    copies: bool = True,
-) -> Figure:
-    """Noisy copies of a sine or a model's reconstructions of them, one panel for each, beside the truth (paper, figures 8 to 14).
-
-    Args:
-        times: Time grid.
-        sine: The true signal.
-        panels: What to show in each panel, by its heading.
-        title: Title of the figure.
-        copies: Whether to show every copy under their mean; otherwise the mean alone.
-    """
-    figure, axes = panel_grid(len(panels), 4, 7.0 if len(panels) == 1 else 3.3, 2.5, layout="none", sharex=True, sharey=True)
-    for number, (axis, (heading, values)) in enumerate(zip(axes, panels.items(), strict=True)):
-        if copies:
-            lines = axis.plot(times, values.T, color=SKY, linewidth=0.8, alpha=0.6)
-            lines[0].set_label(f"each of {len(values)} copies")
-        axis.plot(times, values.mean(0), color=VERMILION, linewidth=2, label="their mean")
-        axis.plot(times, sine, color=BLACK, linewidth=1.2, linestyle="--", label="true signal")
-        error = np.square(values.mean(0) - sine).mean()
-        axis.set_title(f"{heading}\nerror of the mean {error:.2g}", fontsize=10)
-        if number >= len(panels) - 4:
-            axis.set_xlabel(_TIME)
-            axis.xaxis.set_tick_params(labelbottom=True)
-        if number % 4 == 0:
-            axis.set_ylabel("value")
-    # every run draws this figure, and finding such margins would take as long as drawing it
-    width, height = figure.get_size_inches()
-    figure.subplots_adjust(0.65 / width, 0.95 / height, 1 - 0.15 / width, 1 - 0.95 / height, wspace=0.08, hspace=0.6)
-    figure.suptitle(title, y=1 - 0.12 / height, va="top")
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="lower center", ncols=3, frameon=False)
-    return figure
 
 
 def examples(
@@ -100,7 +62,7 @@ def examples(
         errors = {name: np.square((made[number] - signal) / scale[number]).mean() for name, made in series.items()}
         axis.set_title("   ".join(f"{name} {error:.2g}" for name, error in errors.items()), fontsize=8.5)
         if number >= len(signals) - 4:
-            axis.set_xlabel(_TIME)
+            axis.set_xlabel(TIME)
             axis.xaxis.set_tick_params(labelbottom=True)
         if number % 4 == 0:
             axis.set_ylabel("value")
@@ -165,7 +127,7 @@ def sampled_signal(times: Float[ndarray, " time"], sine: Float[ndarray, " time"]
     fine = np.linspace(times[0], times[-1], 10 * len(times))
     axis.plot(fine, np.interp(fine, times, sine), color=SKY, linewidth=1.5, label="signal sin(t)")
     axis.plot(times, sine, ".", color=VERMILION, markersize=4, label=f"its {len(times)} samples")
-    axis.set(xlabel=_TIME, ylabel="value", title="A signal and its samples")
+    axis.set(xlabel=TIME, ylabel="value", title="A signal and its samples")
     figure.legend(loc="outside lower center", ncols=2, frameon=False)
     return figure
 
@@ -175,7 +137,7 @@ def families(times: Float[ndarray, " time"], signals: Mapping[str, Float[ndarray
     figure, (axis,) = panel_grid(1, 1, 7.0, 3.0)
     for (name, values), (color, style) in zip(signals.items(), SERIES, strict=False):
         axis.plot(times, values, color=color, linestyle=style, label=family_formula(name))
-    axis.set(xlabel=_TIME, ylabel="value", title=f"The families of signals at r = {r:g}")
+    axis.set(xlabel=TIME, ylabel="value", title=f"The families of signals at r = {r:g}")
     figure.legend(loc="outside lower center", ncols=len(signals), frameon=False, fontsize=9)
     return figure
 
@@ -210,7 +172,7 @@ def latent_curves(
     left.legend(frameon=False, fontsize=8)
     for (z, values), color in zip(drawn.items(), colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
         right.plot(times, values, color=color, linewidth=1.6, label=f"z = {z:.2g}")
-    right.set(xlabel=_TIME, ylabel="value", title="what the decoder draws as z moves")
+    right.set(xlabel=TIME, ylabel="value", title="what the decoder draws as z moves")
     right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title)
     return figure

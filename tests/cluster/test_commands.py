@@ -9,11 +9,9 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,11 +20,11 @@ from typing import Any
 import pytest
 import torch
 from clusters_page import PAGE, code_in_prose, code_lines
-from conftest import JOB, completed, kill, records, run_command
-from slurm_cluster import Slurm, unavailable_reason
+from conftest import JOB, completed, free_ports, kill, records, run_command, until
+from slurm_cluster import Slurm
 
 pytestmark = pytest.mark.slow
-on_slurm = pytest.mark.xdist_group("slurm")  # one cluster for all
+on_slurm = pytest.mark.xdist_group("slurm 2")  # one cluster for all
 on_results = pytest.mark.xdist_group("results of a sweep")  # one sweep for all
 
 LINES = list(dict.fromkeys(line.removeprefix("$ ") for line in (*code_lines(PAGE), *code_in_prose(PAGE))))
@@ -129,14 +127,6 @@ def test_every_line_of_the_page_is_run_or_listed() -> None:
         assert any(large in line for line in LINES), f"on no line of the page: {large}"
 
 
-@pytest.fixture(scope="module")
-def slurm(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
-    if reason := unavailable_reason():
-        pytest.skip(reason)
-    with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
-        yield cluster
-
-
 @pytest.fixture
 def login(slurm: Slurm, tmp_path: Path) -> dict[str, str]:
     """The environment on a node from which jobs are submitted, with a stand-in for the command `module`."""
@@ -149,13 +139,6 @@ def login(slurm: Slurm, tmp_path: Path) -> dict[str, str]:
         "PATH": f"{module.parent}:{Path(sys.executable).parent}:{slurm.environment['PATH']}",
         "MASTER_ADDR": "127.0.0.1",
     }
-
-
-def until_idle(slurm: Slurm) -> None:
-    deadline = time.monotonic() + 120
-    while slurm.run("squeue", "--noheader"):
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
 
 
 @on_slurm
@@ -194,11 +177,10 @@ def test_a_detached_sweep_is_looked_at_and_cancelled(slurm: Slurm, login: dict[s
     assert " mine-" in run(tmp_path, tasks, login).stdout
     printed = run(tmp_path, cancel, login).stdout
     assert re.match(r"cancelled \d tasks on Slurm, and 0 commands on this machine; the sweep's command resumes it", printed)
-    until_idle(slurm)
-    deadline = time.monotonic() + 60
-    while (shown := run(tmp_path, status, login).stdout).count("CANCELLED") < 2:  # Slurm's accounting follows its queue later
-        assert shown.startswith("2 jobs: 2 lost\n")
-        assert time.monotonic() < deadline, shown
+    until(lambda: not slurm.run("squeue", "--noheader"))
+    # Slurm's accounting follows its queue later
+    until(lambda: run(tmp_path, status, login).stdout.count("CANCELLED") == 2)
+    assert run(tmp_path, status, login).stdout.startswith("2 jobs: 2 lost\n")
 
 
 @on_slurm
@@ -222,7 +204,7 @@ def test_a_run_over_nodes_in_a_script(slurm: Slurm, login: dict[str, str], tmp_p
     (submit,), (line, _) = of("a script"), of("a run over nodes")
     (tmp_path / "script").write_text(f"#!/bin/bash\n{quick(line)}\n")
     run(tmp_path, f"{submit} script", login)
-    until_idle(slurm)
+    until(lambda: not slurm.run("squeue", "--noheader"))
     (record,) = runs_in(tmp_path)
     assert record["status"] == "completed"
 
@@ -310,30 +292,29 @@ def test_a_notebook(results: Path) -> None:
     assert [line.split()[0] for line in done.stdout.splitlines()[1:3]] == ["relu", "tanh"]
 
 
+def runs_shown(port: int) -> list[str]:
+    """The runs that TensorBoard shows at a port; none as long as it does not answer."""
+    try:
+        with urllib.request.urlopen(f"http://localhost:{port}/data/runs", timeout=20) as answer:
+            runs: list[str] = json.load(answer)
+    except OSError:
+        return []
+    return runs
+
+
 @on_results
 def test_curves(results: Path) -> None:
     (command,) = of("curves")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    (port,) = free_ports(1)
     line = command.replace("6006", str(port))  # which may be taken
     with (results / "tensorboard.log").open("wb") as log:
         server = subprocess.Popen(
             ["bash", "-c", line], cwd=results, env=os.environ | HERE, stdout=log, stderr=log, start_new_session=True
         )
     try:
-        deadline = time.monotonic() + 60
-        runs: list[str] = []
-        while len(runs) < 2:
-            assert server.poll() is None, (results / "tensorboard.log").read_text()
-            assert time.monotonic() < deadline
-            try:
-                with urllib.request.urlopen(f"http://localhost:{port}/data/runs", timeout=20) as answer:
-                    runs = json.load(answer)
-            except OSError:
-                time.sleep(0.2)
+        until(lambda: len(runs_shown(port)) == 2, server)
         os.killpg(server.pid, signal.SIGINT)
-        server.wait(30)
+        server.wait(240)
     finally:
         kill(server)
 

@@ -7,27 +7,38 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import JOB, completed, kill, metrics, records, run_script, start
+from conftest import (
+    JOB,
+    OWN_NETWORKS,
+    checkpoints,
+    completed,
+    free_ports,
+    kill,
+    metrics,
+    records,
+    run_script,
+    stamps,
+    start,
+    until,
+)
+from held import HELD, hold, release
 from stopped_search import Search, kill_driver
 
 pytestmark = pytest.mark.slow
 
-JOBS = ("-m", *JOB, "~callbacks.figures", "trainer.max_epochs=100", "activation=relu,tanh,gelu", "sweep=mine")
+JOBS = ("-m", *JOB, HELD, "~callbacks.figures", "activation=relu,tanh,gelu", "sweep=mine")
 
 
 @pytest.fixture
 def ray() -> Iterator[tuple[str, dict[str, str]]]:
     """The address of a cluster and the environment in which to use it."""
     folder = Path(tempfile.mkdtemp(prefix="ray."))  # its sockets' paths must be short
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    environment = {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(folder), "PYTHONWARNINGS": "ignore"}
+    (port,) = free_ports(1)
+    environment = OWN_NETWORKS | {"RAY_AUTH_MODE": "disabled", "RAY_TMPDIR": str(folder), "PYTHONWARNINGS": "ignore"}
     options = {
         "node-ip-address": "127.0.0.1",
         "port": port,
@@ -45,11 +56,7 @@ def ray() -> Iterator[tuple[str, dict[str, str]]]:
             stderr=log,
             start_new_session=True,
         )
-    deadline = time.monotonic() + 60
-    while "Ray runtime started" not in (folder / "cluster.log").read_text():
-        assert cluster.poll() is None, (folder / "cluster.log").read_text()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: "Ray runtime started" in (folder / "cluster.log").read_text(), cluster)
     yield f"127.0.0.1:{port}", environment
     kill(cluster)
     for process in _processes(str(folder)):
@@ -73,26 +80,23 @@ def test_killed_workers_and_a_killed_sweep_change_no_number(ray: tuple[str, dict
     address, environment = ray
     whole = tmp_path / "whole"
     whole.mkdir()
-    assert run_script("train.py", whole, *JOBS).returncode == 0
+    assert run_script("train.py", whole, *JOBS, environment=OWN_NETWORKS).returncode == 0
 
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
     on_ray = (*JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+    hold(sweep)
     process = start(tmp_path, *on_ray, environment=environment)
-    deadline = time.monotonic() + 120
-    while not list(sweep.glob("*/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: checkpoints(sweep), process)
     for worker in _processes(environment["RAY_TMPDIR"], "ray::_run_job"):
         os.kill(worker, signal.SIGKILL)  # Ray starts its job again
-    while not completed(sweep):
-        assert process.poll() is None
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    hold(sweep, after=1)
+    until(lambda: completed(sweep), process)
     kill(process)
-    before = {name: (sweep / name / "results.json").stat().st_mtime_ns for name in completed(sweep)}
+    release(sweep)
+    before = stamps(sweep, completed(sweep))
     again = run_script("train.py", tmp_path, *on_ray, environment=environment)
     assert again.returncode == 0, again.stderr
-    assert {name: (sweep / name / "results.json").stat().st_mtime_ns for name in before} == before
+    assert stamps(sweep, before) == before
     assert metrics(sweep) == metrics(whole / "outputs" / "sweeps" / "mine")
     assert any(record["timing"]["resumed_at_step"] > 0 for record in records(sweep).values())
     assert "Sweep of 3 jobs" in again.stdout
@@ -107,7 +111,9 @@ def test_a_stopped_search_on_ray_is_resumed_and_reproduced(ray: tuple[str, dict[
 
 
 def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
-    done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:9")
+    done = run_script(
+        "train.py", tmp_path, *JOBS, "hydra/launcher=ray", "hydra.launcher.ray.init.address=127.0.0.1:9", environment=OWN_NETWORKS
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: hydra.launcher.ray.init.address=127.0.0.1:9: nothing answers there (")
     assert len(done.stderr.splitlines()) == 1
@@ -117,7 +123,14 @@ def test_an_address_at_which_nobody_answers_is_one_line(tmp_path: Path) -> None:
 def test_an_address_that_takes_a_connection_and_says_nothing_is_one_line(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"127.0.0.1:{silent.getsockname()[1]}"
-        done = run_script("train.py", tmp_path, *JOBS, "hydra/launcher=ray", f"hydra.launcher.ray.init.address={address}")
+        done = run_script(
+            "train.py",
+            tmp_path,
+            *JOBS,
+            "hydra/launcher=ray",
+            f"hydra.launcher.ray.init.address={address}",
+            environment=OWN_NETWORKS,
+        )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(f"error: hydra.launcher.ray.init.address={address}: no Ray cluster answers there (")
     assert len(done.stderr.splitlines()) == 1

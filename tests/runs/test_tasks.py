@@ -3,12 +3,26 @@
 import os
 import shutil
 import signal
-import time
 from pathlib import Path
 
 import pytest
 import torch
-from conftest import EVERY_EPOCH, FAILS, JOB, OWN_NETWORKS, Run, completed, kill, metrics, records, run_script, start
+from conftest import (
+    EVERY_EPOCH,
+    FAILS,
+    JOB,
+    OWN_NETWORKS,
+    Run,
+    completed,
+    kill,
+    metrics,
+    records,
+    run_script,
+    stamps,
+    start,
+    until,
+)
+from held import HELD, hold, release
 
 from wavecoder.runs.tasks import read_batches
 from wavecoder.training.files import read_arrays
@@ -19,49 +33,42 @@ ONE_SEED = (*(choice for choice in PACKED if not choice.startswith("num_seeds"))
 
 @pytest.mark.slow
 def test_packed_jobs_are_killed_and_resumed(tmp_path: Path) -> None:
-    jobs = ("-m", *PACKED, "latent=1,5", "activation=relu,tanh,gelu", "hydra/launcher=joblib")
+    jobs = ("-m", *PACKED, HELD, "latent=1,5", "activation=relu,tanh,gelu", "hydra/launcher=joblib")
     sweeps = tmp_path / "outputs" / "sweeps"
-    whole = run_script("train.py", tmp_path, *jobs, "sweep=whole")
+    whole = run_script("train.py", tmp_path, *jobs, "sweep=whole", environment=OWN_NETWORKS)
     assert (whole.returncode, whole.stderr) == (0, "")
     for wanted in (1, 3):
-        process = start(tmp_path, *jobs, "sweep=killed", "jobs_per_task=3")
-        deadline = time.monotonic() + 60
-        while len(completed(sweeps / "killed")) < wanted and process.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        hold(sweeps / "killed", after=wanted)
+        process = start(tmp_path, *jobs, "sweep=killed", "jobs_per_task=3", environment=OWN_NETWORKS)
+        until(lambda wanted=wanted: len(completed(sweeps / "killed")) >= wanted, process)
         kill(process)
-    before = {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in completed(sweeps / "killed")}
-    done = run_script("train.py", tmp_path, *jobs, "sweep=killed", "jobs_per_task=3")
+    release(sweeps / "killed")
+    before = stamps(sweeps / "killed", completed(sweeps / "killed"))
+    assert len(before) < 6
+    done = run_script("train.py", tmp_path, *jobs, "sweep=killed", "jobs_per_task=3", environment=OWN_NETWORKS)
     assert (done.returncode, done.stderr) == (0, "")
     assert metrics(sweeps / "killed") == metrics(sweeps / "whole")
-    assert {name: (sweeps / "killed" / name / "results.json").stat().st_mtime_ns for name in before} == before
+    assert stamps(sweeps / "killed", before) == before
     assert any(line.startswith("latent=5 activation=gelu: ") for line in whole.stdout.splitlines()), "lines of jobs have names"
-    (folder, *_) = sorted((sweeps / "whole").glob("activation*"))
+    folder = sweeps / "whole" / min(completed(sweeps / "whole"))
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) < 2 * 100_000, "of two seeds"
 
 
 @pytest.mark.slow
 def test_a_process_that_is_lost_is_replaced(tmp_path: Path) -> None:
-    jobs = (
-        "-m",
-        *PACKED,
-        "sweep=mine",
-        "latent=1,5",
-        "activation=relu,tanh,gelu",
-        "hydra/launcher=joblib",
-        "trainer.max_epochs=60",
-    )
+    jobs = ("-m", *PACKED, HELD, "sweep=mine", "latent=1,5", "activation=relu,tanh,gelu", "hydra/launcher=joblib")
     sweep = tmp_path / "outputs" / "sweeps" / "mine"
-    process = start(tmp_path, *jobs, keep=True)
-    deadline = time.monotonic() + 60
-    running: list[int] = []
-    while not (running and completed(sweep)):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-        running = [record["place"]["pid"] for record in records(sweep).values() if record["status"] == "unfinished"]
-    os.kill(running[0], signal.SIGKILL)
-    assert process.wait(120) == 0
+    hold(sweep, after=1)
+    process = start(tmp_path, *jobs, environment=OWN_NETWORKS, keep=True)
+
+    def running() -> list[int]:
+        return [record["place"]["pid"] for record in records(sweep).values() if record["status"] == "unfinished"]
+
+    until(lambda: completed(sweep) and running(), process)
+    os.kill(running()[0], signal.SIGKILL)
+    release(sweep)
+    assert process.wait(240) == 0
     assert "a process was lost: " in (tmp_path / "printed.txt").read_text()
     assert len(completed(sweep)) == 6
 

@@ -176,8 +176,9 @@ def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path:
 
 
 @pytest.mark.slow
-def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path) -> None:
-    arguments = ("debug=quick", "activation=tanh", "noise.train_std=0.1", "logger=none")
+@pytest.mark.parametrize("signals", [("num_seeds=1",), ("num_seeds=2", "data.per_seed=true")], ids=" ".join)
+def test_two_processes_train_as_one_does(run_train: Run, tmp_path: Path, signals: tuple[str, ...]) -> None:
+    arguments = ("debug=quick", "activation=tanh", "noise.train_std=0.1", "logger=none", *signals)
     assert run_train(*arguments, "hydra.run.dir=alone").returncode == 0
     done = run_train(*arguments, "hydra.run.dir=together", "trainer=ddp_cpu", "trainer.devices=2")
     assert (done.returncode, done.stderr) == (0, "")

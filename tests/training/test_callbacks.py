@@ -18,7 +18,7 @@ from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.references import REFERENCES, Moments, Reference
 from wavecoder.subspace import LABELS
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
-from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member
+from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member, reconstruction_figure
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.data import Noise, SignalDataModule
@@ -234,3 +234,37 @@ def test_the_last_checkpoint_is_replaced_when_it_is_old_enough_and_at_the_end(
     trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
     trainer.fit(autoencoder_module(), data_module())
     assert epochs.seen == saved
+
+
+def test_references_of_each_members_own_training_set_are_those_of_its_run_alone(tmp_path: Path) -> None:
+    made = []
+    for folder, seed, members in (("together", 3, 2), ("alone", 4, 1)):
+        changes: dict[str, Any] = {"noise": Noise((0.5,), draws=4), "per_seed": True, "seed": seed}
+        (tmp_path / folder).mkdir()
+        source, module = data_module(members, **changes), autoencoder_module(num_seeds=members)
+        trainer = quiet_trainer(tmp_path / folder, callbacks=[ReferenceErrors(5, "fitted"), ReconstructionFigures()])
+        fit(trainer, module, source)
+        made.append(read_arrays(tmp_path / folder) or {})
+    together, alone = made
+    for name in ("svd", "pca"):
+        np.testing.assert_allclose(alone[f"own_{name}_0.5"], alone[f"{name}_0.5"], atol=1e-5)
+        np.testing.assert_allclose(together[f"own_{name}_0.5"][1:], alone[f"{name}_0.5"], atol=1e-5)
+        for key in ("mse", "mean_mse"):
+            draws = together[f"own_{name}_draws_{key}_0.5"]
+            assert draws.shape == (2, 4)
+            np.testing.assert_allclose(draws[1], alone[f"{name}_draws_{key}_0.5"], rtol=1e-4)
+    assert not np.allclose(together["own_svd_0.5"], together["svd_0.5"], atol=1e-3)
+
+
+def test_the_figure_of_the_sine_shows_the_seed_with_the_median_error_there() -> None:
+    sine = np.sin(np.arange(100) / 10)
+    scale = np.array([0.0, 0.9, 0.5])[:, None, None]
+    networks = np.broadcast_to(scale * sine, (3, 10, 100))
+    errors = np.square(networks - sine).mean((1, 2))
+    arrays = {"times": np.arange(100) / 10, "sine": sine, "shown": 0, "noisy_0.1": np.tile(sine, (10, 1))}
+    arrays |= {"autoencoder_0.1": networks, "draws_mse_0.1": errors[:, None] * [1.0, 1.2]}
+    figure = reconstruction_figure(arrays, 0.1, "tanh")
+    panel = figure.axes[1]
+    assert panel.get_title() == f"tanh autoencoder\nerror of each copy {1.1 * errors[2]:#.3g} ({errors[2]:#.3g})"
+    np.testing.assert_allclose(panel.lines[0].get_ydata(), 0.5 * sine)
+    assert "median" in figure.texts[-1].get_text()

@@ -1,18 +1,14 @@
-"""What a claim of the paper is judged from: the results of its networks, and how seeds become a verdict.
+"""What the claims of the paper are judged from: the results of its networks among the jobs of a sweep."""
 
-The paper shows one training of each network. Here every claim is judged in every seed, and the verdict says in how many it holds.
-The claims themselves are in `wavecoder.paper.verdicts`.
-"""
-
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 from numpy import ndarray
 
+from wavecoder.paper.judging import Values
 from wavecoder.references import REFERENCES
 from wavecoder.training.files import ARRAYS, read_arrays
 
@@ -23,83 +19,12 @@ ACTIVATIONS = (LINEAR, *NONLINEAR)
 
 _LATENTS = (1, 5)
 _NOISE = {0.1, 1.0}
-_ALL, _NONE = 0.95, 0.05  # fractions of seeds that count as all and as none of them
-
-Values = Float[ndarray, " member"]
 Job = Mapping[str, Any]
 """What `store.read_sweep` gives for a job of a sweep."""
 
 
 class Missing(LookupError):
     """The sweep has no run that a claim needs, or the run did not measure what is needed. The message names it."""
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """What the results say about one claim, or one part of it.
-
-    Attributes:
-        name: C1a and so on.
-        claim: What the paper says.
-        criterion: The condition under which the claim holds in a seed.
-        statistic: What `value` is.
-        value: The median over seeds of the quantity that the criterion looks at.
-        interval: Its 95 % bootstrap interval over seeds.
-        fraction: The fraction of seeds in which the claim holds.
-        seeds: How many seeds there are; 0 if the claim cannot be judged.
-        verdict: holds, holds for some seeds, does not hold, or cannot be judged.
-        evidence: Other numbers that explain it, in sentences.
-    """
-
-    name: str
-    claim: str
-    criterion: str
-    statistic: str = ""
-    value: float = float("nan")
-    interval: tuple[float, float] = (float("nan"), float("nan"))
-    fraction: float = float("nan")
-    seeds: int = 0
-    verdict: str = "cannot be judged"
-    evidence: Sequence[str] = field(default_factory=list)
-
-
-def bootstrap(values: Values) -> tuple[float, float]:
-    """A 95 % percentile interval of the median over seeds (Efron 1979), the same at every call."""
-    source = np.random.default_rng(0)
-    medians = np.median(source.choice(values, (4000, len(values))), axis=1)
-    low, high = np.quantile(medians, [0.025, 0.975])
-    return float(low), float(high)
-
-
-def judge(holds: Bool[ndarray, " member"]) -> str:
-    """The verdict, from whether a claim holds in each seed."""
-    fraction = holds.mean()
-    return "holds" if fraction >= _ALL else "does not hold" if fraction <= _NONE else "holds for some seeds"
-
-
-def make_verdict(
-    name: str,
-    claim: str,
-    criterion: str,
-    statistic: str,
-    values: Values,
-    holds: Bool[ndarray, " member"],
-    evidence: Sequence[str] = (),
-) -> Verdict:
-    """A verdict with its median and interval over the seeds that did not diverge.
-
-    Args:
-        name: See `Verdict`, like the next three.
-        claim: What the paper says.
-        criterion: The condition under which it holds in a seed.
-        statistic: What `values` are.
-        values: The quantity that the criterion looks at, in each seed; NaN where training diverged.
-        holds: Whether the claim holds in each seed; false where training diverged.
-        evidence: Other numbers, in sentences.
-    """
-    finite = values[np.isfinite(values)]
-    value, interval = (float(np.median(finite)), bootstrap(finite)) if len(finite) else (float("nan"), (float("nan"),) * 2)
-    return Verdict(name, claim, criterion, statistic, value, interval, float(holds.mean()), len(holds), judge(holds), evidence)
 
 
 def values_of(job: Job, metric: str) -> Values:
@@ -116,7 +41,8 @@ def values_of(job: Job, metric: str) -> Values:
 class PaperRuns:
     """The results of the paper's networks among the jobs of a sweep, trained on clean signals.
 
-    Of several jobs with the same network, the first measured with the paper's noise counts, or else the first.
+    Of several jobs with the same network, one that was measured with the paper's noise counts rather than others, then one with
+    the smallest `data.seed`, so that networks are compared on the same signals, then the first.
 
     Args:
         jobs: What `store.read_sweep` returned: the best first.
@@ -132,7 +58,7 @@ class PaperRuns:
         self._arrays: dict[str, Mapping[str, ndarray]] = {}
         self.networks: set[tuple[str, int]] = set()
         completed = [job for job in jobs if job["status"] == "completed" and not job["noise"]["train_std"] and "file" not in job]
-        for job in sorted(completed, key=lambda job: not _has_papers_noise(job)):
+        for job in sorted(completed, key=lambda job: (not _has_papers_noise(job), job.get("data_seed", 0))):
             model = job["model"] if job["bias"] or job["model"] != "deep" else "deep without bias"
             activation, latent = job["activation"] or LINEAR, job["latent_dim"]
             measured = model in ("deep", "deep without bias") or (model == "linear_tied" and "linear/excess" in job["metrics"])
@@ -145,6 +71,18 @@ class PaperRuns:
         """Which of the paper's fourteen networks are missing, for each size of the latent that lacks one."""
         gaps = {latent: [name for name in ACTIVATIONS if (name, latent) not in self.networks] for latent in _LATENTS}
         return [f"latent {latent}: {', '.join(names)}" for latent, names in gaps.items() if names]
+
+    def chance(self) -> str:
+        """Which sources of chance the seeds of the paper's networks cover, in one sentence; empty without such networks."""
+        per_seed = {bool(self._jobs["deep", *network].get("per_seed")) for network in self.networks}
+        if len(per_seed) == 2:
+            return "Seeds of some networks share one training set and one set of noise draws: their intervals do not cover those."
+        sentences = {
+            True: "Seeds differ in training set, noise and initial weights. On the sine, each is compared with the SVD and PCA "
+            "of its own training set, as in the paper.",
+            False: "All seeds share one training set and one set of noise draws: the intervals do not cover those.",
+        }
+        return "".join(sentences[each] for each in per_seed)
 
     def job(self, activation: str, latent: int, model: str = "deep") -> Job:
         """The results of one network.
@@ -174,31 +112,40 @@ class PaperRuns:
         """
         return values_of(self.job(activation, latent, model), metric)
 
-    def reference(self, name: str, latent: int, metric: str) -> float:
-        """A reference's error, from any run with a latent of that size.
+    def reference(self, name: str, latent: int, metric: str) -> Values:
+        """A reference's error on the sine: of each member, fitted to its own training set, or a single one.
 
         Raises:
-            Missing: There is no such run, or it did not measure this.
+            Missing: There is no run with a latent of that size, or it did not measure this.
         """
+        own = f"own_{name}_draws_{metric.removeprefix('sine/').replace('noise_', '')}"
+        if ("deep", LINEAR, latent) in self._jobs and own in (arrays := self._arrays_of(self.job(LINEAR, latent))):
+            return arrays[own].mean(1).astype(float)
         for job in self._jobs.values():
             if job["latent_dim"] == latent and metric in job["references"].get(name, {}):
-                return float(job["references"][name][metric])
+                return np.array([float(job["references"][name][metric])])
         raise Missing(f"the {REFERENCES[name].label} with rank {latent}")
 
-    def _array(self, job: Job, key: str) -> ndarray:
-        """An array of a job's `reconstructions.npz`."""
+    def _arrays_of(self, job: Job) -> Mapping[str, ndarray]:
+        """A job's `reconstructions.npz`, empty if there is none."""
         name = job["job"]
         if name not in self._arrays:
             self._arrays[name] = read_arrays(self._folder / name) or {}
-        if key not in self._arrays[name]:
-            raise Missing(f"{key} in {name}/{ARRAYS}" if self._arrays[name] else f"{name}/{ARRAYS}")
-        return self._arrays[name][key]
+        return self._arrays[name]
+
+    def _array(self, job: Job, key: str) -> ndarray:
+        """An array of a job's `reconstructions.npz`."""
+        arrays, file = self._arrays_of(job), f"{job['job']}/{ARRAYS}"
+        if key not in arrays:
+            raise Missing(f"{key} in {file}" if arrays else file)
+        return arrays[key]
 
     def means(self, name: str, latent: int, noise: float, model: str = "deep") -> Float[ndarray, "member time"]:
-        """The mean over the noisy copies of the sine, reconstructed by an activation's network or by a reference.
+        """The mean over the noisy copies of the sine, of their first draw, reconstructed by a network or by a reference.
 
         Args:
-            name: An activation or a reference, which has a single row.
+            name: An activation or a reference, which has a row for each member if each has its own training set, to which it is
+                then fitted, and otherwise a single one.
             latent: Size of the latent, or rank.
             noise: Standard deviation of the noise.
             model: See `job`.
@@ -207,7 +154,8 @@ class PaperRuns:
             Missing: There is no such run, or it lacks these reconstructions.
         """
         if name in REFERENCES:
-            return self._array(self.job(LINEAR, latent), f"{name}_{noise}").mean(0, keepdims=True)
+            job, own = self.job(LINEAR, latent), f"own_{name}_{noise}"
+            return np.atleast_2d(self._array(job, own if own in self._arrays_of(job) else f"{name}_{noise}").mean(-2))
         return self._array(self.job(name, latent, model), f"autoencoder_{noise}").mean(1)
 
     def sine_power(self) -> float:
@@ -234,10 +182,16 @@ class PaperRuns:
             model: See `job`; of `first` alone.
 
         Raises:
-            Missing: A run is not in the sweep, or lacks its reconstructions.
+            Missing: A run is not in the sweep, lacks its reconstructions, or has other seeds.
         """
-        difference = self.means(first, latent, noise, model) - self.means(second, latent, noise)
-        return np.sqrt(np.square(difference).mean(1) / np.square(self.means("svd", latent, noise)).mean())
+        own, other, svd = (
+            self.means(first, latent, noise, model),
+            self.means(second, latent, noise),
+            self.means("svd", latent, noise),
+        )
+        if len(other) > 1 and len(own) != len(other):
+            raise Missing("the same number of seeds of every network")
+        return np.sqrt(np.square(own - other).mean(1) / np.square(svd).mean(1))
 
 
 def _has_papers_noise(job: Job) -> bool:

@@ -5,17 +5,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy import ndarray
 
 from wavecoder import plots
 from wavecoder.families import FAMILIES
 from wavecoder.paper.claims import Job, values_of
+from wavecoder.paper.judging import Values
 from wavecoder.paper.tables import as_in_the_paper, labels_of
+from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES
 from wavecoder.runs.results import varied
 from wavecoder.subspace import LABELS
-from wavecoder.training.files import read_arrays
+from wavecoder.training.files import of_member, read_arrays
 
 Arrays = Mapping[str, ndarray]
 Named = Iterator[tuple[str, Figure]]
@@ -32,6 +35,10 @@ _RECONSTRUCTIONS = {  # by latent, noise, and whether every copy is shown or onl
 }
 
 
+_NO_SETTINGS = {"activation", "model", "latent", "latent.dim", "sweep", "seed", "data.seed"}
+"""What a sweep varies that errors are not drawn against: the network, the size of its latent, and chance."""
+
+
 def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -> Named:
     """All figures of a report, each after the name of its file.
 
@@ -40,7 +47,7 @@ def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -
         linear: Completed jobs of linear networks that were compared with the subspace of the SVD.
         folder: The sweep's folder.
     """
-    networks = as_in_the_paper(networks)
+    networks = _of_one_data_seed(as_in_the_paper(networks))
     labels = labels_of(networks)
     arrays = {job["job"]: found for job in networks if (found := read_arrays(folder / job["job"])) is not None}
     yield from _signals(list(arrays.values()))
@@ -50,19 +57,33 @@ def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -
         if "signals" in found:  # of a file
             series = {"autoencoder": found["autoencoder_signals"][found["shown"]]}
             series |= {REFERENCES["svd"].label: found["svd_signals"]} if "svd_signals" in found else {}
-            title = f"{label}: validation signals"
+            title = f"{label}: validation signals{_shown(job)}"
             yield (
                 f"signals_{_file_name(label)}",
                 plots.examples(found["times"], found["signals"], series, found["scale"], title),
             )
         if "latent" in found:
-            yield f"latent_{_file_name(label)}", _latent(found, f"{label}: the latent")
+            yield f"latent_{_file_name(label)}", _latent(found, f"{label}: the latent{_shown(job)}")
     yield from _convergence([job for job in linear if job["model"] == "linear_tied"])
     yield from _dependence(networks)
 
 
+def _of_one_data_seed(networks: Sequence[Job]) -> list[Job]:
+    """Those jobs that have the smallest `data.seed` of all that differ in it alone."""
+    smallest: dict[object, int] = {}
+    keys = [tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "data.seed")) for job in networks]
+    for key, job in zip(keys, networks, strict=True):
+        smallest[key] = min(smallest.get(key, job.get("data_seed", 0)), job.get("data_seed", 0))
+    return [job for key, job in zip(keys, networks, strict=True) if job.get("data_seed", 0) == smallest[key]]
+
+
 def _file_name(label: str) -> str:
     return re.sub(r"[^\w.+=,-]+", "_", label)
+
+
+def _shown(job: Job) -> str:
+    """Which seed figures show that are not about one error of the test sine."""
+    return " (the seed with the median val/mse)" if job["num_seeds"] > 1 else ""
 
 
 def _signals(arrays: Sequence[Arrays]) -> Named:
@@ -78,8 +99,8 @@ def _signals(arrays: Sequence[Arrays]) -> Named:
     noisy = {key: each for each in reversed(arrays) for key in each if key.startswith("noisy_")}
     for key, each in sorted(noisy.items()):
         noise = key.removeprefix("noisy_")
-        panel = {f"sin(t) with noise {noise}": each[key]}
-        yield _NOISY.get(noise, key), plots.reconstructions(each["times"], each["sine"], panel, "Noisy copies of the sine")
+        panel = {f"sin(t) with noise {noise}": Panel(of_member(each[key], 0))}
+        yield _NOISY.get(noise, key), draw_reconstructions(each["times"], each["sine"], panel, "Noisy copies of the sine")
 
 
 def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays: Mapping[str, Arrays]) -> Named:
@@ -97,15 +118,55 @@ def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays:
         if (latent, noise) not in measured:
             continue
         key = f"autoencoder_{noise}"
-        jobs = [job["job"] for job in networks if job["latent_dim"] == latent and key in arrays[job["job"]]]
-        first = arrays[jobs[0]]
-        jobs = [job for job in jobs if np.array_equal(arrays[job]["sine"], first["sine"])]
-        panels = {labels[job]: arrays[job][key][arrays[job]["shown"]] for job in jobs}
-        panels |= {REFERENCES["svd"].label: first[f"svd_{noise}"]} if f"svd_{noise}" in first else {}
-        count = len(first[f"noisy_{noise}"])
+        jobs = [job for job in networks if job["latent_dim"] == latent and key in arrays[job["job"]]]
+        first = arrays[jobs[0]["job"]]
+        jobs = [job for job in jobs if np.array_equal(arrays[job["job"]]["sine"], first["sine"])]
+        metric = f"sine/{'mse' if copies else 'mean_mse'}_noise_{noise}"
+        panels = {labels[job["job"]]: _panel(job, arrays[job["job"]][key], metric) for job in jobs}
+        if f"svd_{noise}" in first:
+            panels[REFERENCES["svd"].label] = _reference_panel(jobs[0], "svd", first[f"svd_{noise}"], first["sine"], metric)
+        count = first[key].shape[1]
         what = f"Reconstructions of the {count} copies" if copies else f"Means of the {count} reconstructions"
         title = f"{what}: latent {latent}, noise {float(noise):g}"
-        yield name, plots.reconstructions(first["times"], first["sine"], panels, title, copies)
+        yield name, draw_reconstructions(first["times"], first["sine"], panels, title, copies, _note(jobs, copies))
+
+
+def _panel(job: Job, reconstructions: Float[ndarray, "member copy time"], metric: str) -> Panel:
+    """The reconstructions of the member whose error is the median, as the table of that error has it."""
+    errors = values_of(job, metric)
+    shown = median_member(errors)
+    return Panel(reconstructions[shown], float(errors[shown]), reconstructions.mean(1))
+
+
+def median_member(errors: Values) -> int:
+    """The position of the median error, the smaller of the two in the middle; those that diverged come last."""
+    return int(np.nan_to_num(errors, nan=np.inf).argsort()[(len(errors) - 1) // 2])
+
+
+def _reference_panel(
+    job: Job, name: str, reconstructions: Float[ndarray, "..."], sine: Float[ndarray, " time"], metric: str
+) -> Panel:
+    """What a reference makes of those copies on which its error is nearest to that of the tables, a mean over all members."""
+    every = reconstructions if reconstructions.ndim == 3 else reconstructions[None]
+    error = job["references"].get(name, {}).get(metric)
+    if error is None:
+        return Panel(every[0])
+    shown = every.mean(1, keepdims=True) if "mean_mse" in metric else every
+    drawn = np.square(shown - sine).mean((1, 2))
+    return Panel(every[np.abs(drawn - error).argmin()], error)
+
+
+def _note(jobs: Sequence[Job], copies: bool) -> str:
+    """Which seed and which noise a figure shows."""
+    seeds, draws = (max(each) for each in ([job["num_seeds"] for job in jobs], [job["noise"].get("draws", 1) for job in jobs]))
+    error = "error of each copy" if copies else "error of the mean"
+    notes = [f"Each autoencoder is shown by the seed with the median {error}, as in the table."] if seeds > 1 else []
+    if draws > 1:
+        notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
+    notes += [
+        f"Their training set is that of data.seed={seed}." for seed in {job["overrides"].get("data.seed") for job in jobs} if seed
+    ]
+    return " ".join(notes)
 
 
 def _latent(arrays: Arrays, title: str) -> Figure:
@@ -136,7 +197,7 @@ def _dependence(networks: Sequence[Job]) -> Named:
     """Errors against the settings that the sweep varied, other than the network and the size of its latent."""
     for network, latent in dict.fromkeys((job["network"], job["latent_dim"]) for job in networks):
         jobs = [job for job in networks if (job["network"], job["latent_dim"]) == (network, latent)]
-        keys = sorted(set(varied(jobs)) - {"activation", "model", "latent", "latent.dim", "sweep"})
+        keys = sorted(set(varied(jobs)) - _NO_SETTINGS)
         if len(jobs) < 3 or not keys:
             continue
         choices = {job["job"]: ", ".join(job["overrides"][key] for key in keys if key in job["overrides"]) for job in jobs}

@@ -64,7 +64,7 @@ def write_report(folder: Path) -> Path:
         "minutes": sum(job["timing"]["fit_seconds"] for job in completed) / 60,
         "tables": make_tables(networks),
         "references": describe_references(networks),
-        "verdicts": [verdict for verdict in judge_all(runs) if runs.networks or verdict.seeds],
+        "verdicts": [verdict for claim in judge_all(runs) for verdict in claim.parts if runs.networks or verdict.seeds],
         "linear": linear,
         "distances": LABELS,
         "figures": [_keep(folder, *each) for each in make_figures(networks, linear, folder)],

@@ -83,7 +83,8 @@ def what_became_of(ids: Iterable[str]) -> dict[str, str]:
         task, state, code, nodes, reason = line.split("|")
         about = [f"exit code {code}" if code != "0:0" else "", f"on {nodes}" if nodes else "", reason if reason != "None" else ""]
         found[task] = " ".join([state, *(part for part in about if part)])
-    arrays = {task.partition("_[")[0]: said for task, said in found.items() if "_[" in task}  # of tasks that never began
+    # tasks that never began have one record together: 12_[0-3], or 12 where each of them was cancelled by itself
+    arrays = {task.partition("_[")[0]: said for task, said in found.items() if "_[" in task or "_" not in task}
     states = {task: found.get(task, arrays.get(task.partition("_")[0])) for task in ids}
     return {task: state for task, state in states.items() if state}
 

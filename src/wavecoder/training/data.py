@@ -182,10 +182,9 @@ class SignalDataModule(L.LightningDataModule):
         if not self.own_sets:
             return (batch for part in self.training_signals() for batch in self._split("train/mse", 0.0, part, part))
         signals, members, size = self.training_set(), len(self.seeds), self.signals.train_size
-        positions = (
-            torch.arange(members * size, device=self.device).view(members, size).split(_EVALUATION_BATCH // members + 1, 1)
-        )
-        parts = (signals.take(each).evaluate(self.times) for each in positions)
+        positions = torch.arange(members * size, device=self.device).view(members, size)
+        some = positions.split(max(1, _EVALUATION_BATCH // members), dim=1)
+        parts = (signals.take(each).evaluate(self.times) for each in some)
         return (EvaluationBatch("train/mse", None, 0.0, part, part) for part in parts)
 
     def training_signals(self) -> Iterator[Float[Tensor, "_ time"]]:

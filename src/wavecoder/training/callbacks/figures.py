@@ -12,7 +12,9 @@ from torch import Tensor
 
 from wavecoder import plots, signals
 from wavecoder.file_source import FileSource
-from wavecoder.references import REFERENCES, Reference
+from wavecoder.metrics import ErrorMeter
+from wavecoder.reconstructions import Panel, draw_reconstructions
+from wavecoder.references import REFERENCES, Reference, fitted_references
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
@@ -31,8 +33,9 @@ class ReconstructionFigures(L.Callback):
     Of signals from a file, some of the validation are drawn with their reconstructions, from the best to the worst, and where the
     validation signals lie in the latent, by their labels if there are any.
 
-    The figures go to `figures/` in the run's folder and to TensorBoard; they show the seed whose `val/mse` is the median. The
-    data behind them, of all seeds, go to `reconstructions.npz`.
+    The figures go to `figures/` in the run's folder and to TensorBoard. Those of the test signals show the seed whose error on
+    them, `sine/mse_noise_…`, is the median, the others that whose `val/mse` is. The data behind them, of all seeds, go to
+    `reconstructions.npz`.
     """
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
@@ -44,9 +47,10 @@ class ReconstructionFigures(L.Callback):
         callback = find_references(trainer)
         references = callback.references if callback else {}
         tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
-        tensors |= _draws(pl_module.meter.draws)
         for name, draws in callback.draws.items() if callback else ():
             tensors |= {f"{name}_{key}": values for key, values in _draws(draws).items()}
+        if callback and datamodule.own_sets:
+            tensors |= _own_references(datamodule, callback.rank)
         source = datamodule.signals
         if isinstance(source, FileSource):
             tensors |= file_reconstructions(datamodule, source, pl_module, references)
@@ -90,7 +94,7 @@ def noisy_reconstructions(
 ) -> dict[str, Tensor]:
     """The first noisy test signals of each level, `[copy, time]`, and reconstructions; the autoencoder's `[member, copy, time]`.
 
-    Where each member has noise of its own, all are `[member, copy, time]`.
+    Where each member has noise of its own, all are `[member, copy, time]`. Beside them are the errors of each draw, see `_draws`.
     """
     tensors: dict[str, Tensor] = {}
     for std in datamodule.noise.eval_std:
@@ -100,7 +104,7 @@ def noisy_reconstructions(
         tensors |= {"sine": batch.targets[0], f"noisy_{std}": batch.inputs, f"autoencoder_{std}": module(batch.inputs)}
         for name, reference in references.items():
             tensors[f"{name}_{std}"] = reference.reconstruct(batch.inputs, std)
-    return tensors
+    return tensors | _draws(module.meter.draws)
 
 
 def _draws(errors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -108,22 +112,52 @@ def _draws(errors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {f"draws_{metric.removeprefix('sine/').replace('noise_', '')}": values for metric, values in errors.items()}
 
 
+def _own_references(datamodule: SignalDataModule, rank: int) -> dict[str, Tensor]:
+    """What references make of the noisy test signals that are fitted to each member's own training set: SVD, PCA.
+
+    Returns:
+        As `own_svd_0.1` and so on those of the first draw, `[member, copy, time]`, and as `own_svd_draws_mse_0.1` and so on the
+        errors of every draw, `[member, draw]`.
+    """
+    fitted = [fitted_references(rank, None, moments) for moments in datamodule.moments_of_sets]
+    tensors: dict[str, Tensor] = {}
+    for std in datamodule.noise.eval_std:
+        batch = datamodule.noisy_test_signal(std)
+        if batch is None:
+            continue
+        for name in (name for name, each in fitted[0].items() if not each.denoises):
+            made = [own[name].reconstruct(inputs, std) for own, inputs in zip(fitted, batch.inputs, strict=True)]
+            meter = ErrorMeter()
+            meter.update(batch, torch.stack(made))
+            tensors[f"own_{name}_{std}"] = torch.stack(made)[:, : datamodule.noise.copies]
+            tensors |= {f"own_{name}_{key}": values for key, values in _draws(meter.draws).items()}
+    return tensors
+
+
 def reconstruction_figure(arrays: Mapping[str, Any], std: float, label: str) -> Figure:
     """The noisy test signals of one level, and what the autoencoder and the references make of them.
 
     Args:
-        arrays: `times`, what `noisy_reconstructions` gives, and the member `shown`.
+        arrays: `times`, what `noisy_reconstructions` gives, and the errors of the references in each draw if there are any.
         std: The level of the noise.
         label: What the network is called.
     """
-    shown = arrays["shown"]
+    errors = arrays[f"draws_mse_{std}"]
+    members, draws = errors.shape
+    shown = int(median_member(torch.from_numpy(errors.mean(1))))
     panels = {
-        "noisy copies": of_member(arrays[f"noisy_{std}"], shown),
-        f"{label} autoencoder": arrays[f"autoencoder_{std}"][shown],
+        "noisy copies": Panel(of_member(arrays[f"noisy_{std}"], shown)),
+        f"{label} autoencoder": Panel(arrays[f"autoencoder_{std}"][shown], float(errors[shown].mean())),
     }
-    names = [name for name in REFERENCES if f"{name}_{std}" in arrays]
-    panels |= {REFERENCES[name].label: of_member(arrays[f"{name}_{std}"], shown) for name in names}
-    return plots.reconstructions(arrays["times"], arrays["sine"], panels, f"Reconstructions of a sine with noise {std}")
+    for name in (name for name in REFERENCES if f"{name}_{std}" in arrays):
+        measured = arrays.get(f"{name}_draws_mse_{std}")
+        error = None if measured is None else float(measured.mean())
+        panels[REFERENCES[name].label] = Panel(of_member(arrays[f"{name}_{std}"], shown), error)
+    notes = [f"Shown is that of {members} seeds whose error of each copy is the median."] if members > 1 else []
+    if draws > 1:
+        notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
+    title = f"Reconstructions of a sine with noise {std}"
+    return draw_reconstructions(arrays["times"], arrays["sine"], panels, title, note=" ".join(notes))
 
 
 def file_reconstructions(

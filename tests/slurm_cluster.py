@@ -7,10 +7,23 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import pytest
+from conftest import JOB, OWN_NETWORKS, free_ports, until
+from held import HELD
+
 PROGRAMS = "munged mariadbd mariadb-install-db slurmdbd slurmctld slurmd sacctmgr sacct sbatch squeue scancel scontrol sinfo srun"
+ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")
+"""The choice of this cluster, on which four tasks run side by side."""
+
+JOBS = ("-m", *JOB, HELD, "~callbacks.figures", "activation=relu,tanh", "latent=1,5")
+"""Four jobs that a test can hold."""
+
+ONE = (*JOBS[:-2], "activation=tanh", "latent=5")
+"""One of them."""
+
 PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"
 
 CONFIGURATION = """\
@@ -100,14 +113,18 @@ class Slurm:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.environment = os.environ | {
-            "PATH": PATH,
-            "SLURM_CONF": f"{folder}/slurm.conf",
-            "MYSQL_UNIX_PORT": f"{folder}/mysql.socket",
-            "TMPDIR": str(folder),
-        }
+        self.environment = (
+            os.environ
+            | OWN_NETWORKS
+            | {
+                "PATH": PATH,
+                "SLURM_CONF": f"{folder}/slurm.conf",
+                "MYSQL_UNIX_PORT": f"{folder}/mysql.socket",
+                "TMPDIR": str(folder),
+            }
+        )
         self._daemons: dict[str, subprocess.Popen[bytes]] = {}
-        self._ports = dict(zip(("slurmctld", "slurmdbd", *self.NODES), _free_ports(4), strict=True))
+        self._ports = dict(zip(("slurmctld", "slurmdbd", *self.NODES), free_ports(4), strict=True))
 
     def __enter__(self) -> "Slurm":
         try:
@@ -130,6 +147,11 @@ class Slurm:
         """All jobs that the cluster knows, as `scontrol show job` has them, the first submitted first."""
         lines = self.run("scontrol", "show", "job", "--oneliner", check=False).splitlines()
         return [dict(part.split("=", 1) for part in line.split() if "=" in part) for line in lines if line.startswith("JobId")]
+
+    def clear(self) -> None:
+        """End what a test left, and wait until nothing is in the queue."""
+        self.run("scancel", "--me", check=False)
+        until(lambda: not self.run("squeue", "--noheader"))
 
     def start_node(self, node: str) -> None:
         """Start the daemon of one node and wait until the cluster can use it."""
@@ -223,7 +245,7 @@ class Slurm:
             )
 
     def _wait(self, condition: Callable[[], bool], what: str) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 240
         while not condition():
             dead = {name: daemon.returncode for name, daemon in self._daemons.items() if daemon.poll() is not None}
             if dead or time.monotonic() > deadline:
@@ -234,14 +256,22 @@ class Slurm:
             time.sleep(0.1)
 
 
-def _free_ports(count: int) -> list[int]:
-    with contextlib.ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
-
-
 def _listens(port: int) -> bool:
     with socket.socket() as client:
         return client.connect_ex(("127.0.0.1", port)) == 0
+
+
+@pytest.fixture(scope="session")
+def slurm_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Slurm]:
+    """The cluster for all tests of a process."""
+    if reason := unavailable_reason():
+        pytest.skip(reason)
+    with Slurm(tmp_path_factory.mktemp("slurm")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def slurm(slurm_cluster: Slurm) -> Iterator[Slurm]:
+    """The cluster, on which nothing runs when the test begins."""
+    yield slurm_cluster
+    slurm_cluster.clear()

@@ -1,0 +1,47 @@
+"""Training that waits in its middle until a test lets it go on: there a test finds jobs, however fast or slow the machine is."""
+
+import json
+import time
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import ModelCheckpoint
+
+from wavecoder.training.files import write_atomically
+
+HELD = "+callbacks.hold._target_=held.Hold"
+"""A choice with which runs can be held, where Python finds this file (`OWN_NETWORKS`)."""
+
+
+class Hold(L.Callback):
+    """Waits after the first epoch of this session, and after each later one, as long as `hold` says so."""
+
+    def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        (best,) = (each for each in trainer.callbacks if isinstance(each, ModelCheckpoint))  # type: ignore[attr-defined]
+        sweep = Path(str(best.dirpath)).parents[1]
+        while trainer.current_epoch > 0 and _holds(sweep):
+            time.sleep(0.02)
+
+
+def hold(sweep: Path, after: int = 0) -> None:
+    """Let no job of a sweep, and no run in a folder, come to its end once so many of them are complete."""
+    sweep.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(_control(sweep), str(after))
+
+
+def release(sweep: Path) -> None:
+    """Hold nothing any more."""
+    _control(sweep).unlink()
+
+
+def _control(sweep: Path) -> Path:
+    return sweep.with_name(f"{sweep.name}.hold")
+
+
+def _holds(sweep: Path) -> bool:
+    try:
+        after = int(_control(sweep).read_text())
+    except FileNotFoundError:
+        return False
+    done = [json.loads(file.read_text())["status"] == "completed" for file in sweep.glob("*/results.json")]
+    return sum(done) >= after
