@@ -170,7 +170,7 @@ def test_beating_the_svd_takes_only_one(world: World) -> None:
         world.set(f"{activation}5", "val/mse/over_svd", 1.2)
     verdict = world.judge()["C8b"]
     assert verdict.word == "holds"
-    assert "relu: median ratio 1.2, below 1 in 0 % of seeds." in verdict.evidence
+    assert "relu: median ratio 1.20, below 1 in 0 % of seeds." in verdict.evidence
     world.set("gelu5", "val/mse/over_svd", 1.1)
     assert world.judge()["C8b"].word == "does not hold"
 

@@ -62,7 +62,8 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     assert record["timing"]["steps"] == 2 * (1280 // 64)
     assert record["timing"]["fit_seconds"] > 0
     assert record["timing"]["signals_per_second"] > 0
-    assert {"torch", "lightning", "hydra-core"} <= set(record["versions"])
+    assert {"python", "wavecoder", "torch", "lightning", "hydra-core"} <= set(record["versions"])
+    assert {"finished", "machine"} <= set(record["origin"])
     assert len(record["config_fingerprint"]) == 16
 
     files = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file() and "events" not in path.name}
@@ -154,8 +155,8 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     assert [float(row["val/mse mean"]) for row in rows] == sorted(float(row["val/mse mean"]) for row in rows)
     assert "5 of 6 jobs done, about" in done.stdout
     table = done.stdout[done.stdout.index("Sweep of 6 jobs") :]
-    assert {(a, int(k)) for a, k in re.findall(r"(\w+) +│ (\d+) +│ completed", table)} == wanted
-    assert done.stdout.rstrip().endswith("summary.csv")
+    assert {(a, int(k)) for a, k in re.findall(r"(?m)^(relu|tanh|gelu) +(\d) +0\.\d+ ", table)} == wanted
+    assert f"Summary: {sweep.relative_to(tmp_path)}/summary.csv" in table
 
 
 def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path: Path) -> None:

@@ -4,9 +4,11 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from wavecoder.runs import completion
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
 
@@ -131,7 +133,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
-    return _Parser(description=(command.__doc__ or "").splitlines()[0])
+    if completion.is_asked_for(sys.argv[1:]):
+        sys.exit()  # the shell completes names of files by itself
+    parser = _Parser(description=(command.__doc__ or "").splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"wavecoder {version('wavecoder')}", help="show the version")
+    return parser
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

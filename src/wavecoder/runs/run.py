@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from torch import nn
 from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.runs import build, results, tables
+from wavecoder.runs import build, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
@@ -149,6 +148,10 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
             trainer.logger.log_settings(_hyperparameters(run))
     try:
         outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
+            raise KeyboardInterrupt from None
+        raise
     except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
         if trainer.global_step == 0:
             raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
@@ -169,6 +172,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
     """What `results.json` holds of a completed run."""
     settings = run.settings
     signals = outcome.steps * run.datamodule.batch_size * settings.num_seeds
+    device = run.module.problem.device
     return {
         "status": "completed",
         "schema": results.SCHEMA,
@@ -202,6 +206,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "config_fingerprint": results.fingerprint(config),
         "overrides": results.as_choices(HydraConfig.get().overrides.task),
         "place": results.place(),
+        "origin": results.origin() | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}),
     }
 
 
@@ -232,11 +237,10 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # the sweep ends with one table of all its jobs
     console = Console()
-    if not console.is_terminal:
-        console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
     if record["references"]:
+        console.print()
         tables.print_errors(console, record)
-    console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+    typed.print_next_of_run(folder, record)
 
 
 def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:
