@@ -40,13 +40,16 @@ def main() -> None:
             with open_page(browser) as page:
                 frame = open_projector(page, address, "gelu latent=5")
                 choose(frame, "#colorby", "family 5 colors")
+                page.mouse.click(340, 700)  # which ends the turning of the view
                 keep(page, "latent")
 
 
 def keep(page: Page, name: str) -> None:
-    """Write what the page shows, once it has stopped moving, with 128 colours."""
+    """Write what the page shows, once it has stopped moving, or after ten seconds, with 128 colours."""
     before, now = b"", page.screenshot()
-    while before != now:
+    for _ in range(10):
+        if before == now:
+            break
         page.wait_for_timeout(1000)
         before, now = now, page.screenshot()
     picture = Image.open(io.BytesIO(now)).convert("RGB").quantize(128, dither=Image.Dither.NONE)
