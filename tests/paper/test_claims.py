@@ -124,7 +124,7 @@ def test_the_theorem_must_hold_for_every_latent(world: World) -> None:
     claim = world.claims()["C7"]
     assert [(part.name, part.word) for part in claim.parts] == [("C7a", "holds"), ("C7b", "holds in some seeds")]
     assert (claim.worst.worst, claim.worst.value) == ("latent 1: 40 % of seeds", 1.3)
-    assert "1: 1.3 (40 % of seeds), 2: 0.3 (95 % of seeds), 5: 0.3 (100 % of seeds)." in claim.worst.evidence[0]
+    assert "1: 1.30 (40 % of seeds), 2: 0.300 (95 % of seeds), 5: 0.300 (100 % of seeds)." in claim.worst.evidence[0]
 
 
 def test_what_we_add_to_a_claim_does_not_count(world: World) -> None:
