@@ -43,7 +43,7 @@ def test_a_run_shows_its_progress_and_whole_numbers(tmp_path: Path, columns: int
 def test_what_is_said_to_be_next_works_when_it_is_copied(tmp_path: Path) -> None:
     """Commands are copied from the screen into a shell; TensorBoard alone is not started."""
     for arguments in (ONE_SEED, ("-m", *ONE_SEED, "latent=1,5")):
-        terminal = Terminal([*TRAIN, *arguments], 80, tmp_path)
+        terminal = Terminal([*TRAIN, *arguments], 120, tmp_path)  # in which each word has room
         assert terminal.wait() == 0, terminal.text
         lines = terminal.text.splitlines()
         (at,) = (number for number, line in enumerate(lines) if line.startswith(("To clean signals", "For a page")))
@@ -103,7 +103,6 @@ def test_completion_in_a_shell_never_prints_errors(tmp_path: Path) -> None:
     (tmp_path / "src").symlink_to(ROOT / "src")
     (tmp_path / "other.py").write_text("raise ValueError('this was never meant to be run')")
     (tmp_path / "Notes.txt").touch()
-    (tmp_path / "bin").symlink_to(programs)
     shell = Terminal(["bash", "--norc", "--noprofile", "-i"], 200, tmp_path, environment)
     shell.wait_until(lambda: shell.text.endswith("$"))
     install = "{} -sc install=bash"
@@ -113,7 +112,7 @@ def test_completion_in_a_shell_never_prints_errors(tmp_path: Path) -> None:
     for typed, completed_to in {
         "python src/train.py activation=ge": "python src/train.py activation=gelu",
         "python src/train.py --shell-completion install=b latent.dmi=3 nonsense activation=ge": "activation=gelu",
-        "bin/python src/train.py activation=swish loss=hub": "bin/python src/train.py activation=swish loss=huber",
+        f"{programs}/python src/train.py activation=swish loss=hub": "src/train.py activation=swish loss=huber",
         "wavecoder rep": "wavecoder report",
         "wavecoder train optimizer.weight_d": "wavecoder train optimizer.weight_decay=",
         "wavecoder report No": "wavecoder report Notes.txt",
