@@ -4,9 +4,10 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 PORT ?= 6006
+DIR ?= outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint tensorboard bench scaling paper questions
+.PHONY: help train test lint docs pictures tensorboard bench scaling paper questions
 
 # jobs side by side: one core for each is faster than all cores for one after another
 SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
@@ -52,6 +53,16 @@ lint: $(DEV)  ## check style and types
 	$(BIN)/ruff format --check src tests benchmarks docs/*.py hatch_build.py
 	$(BIN)/mypy
 
+docs: $(DEV)  ## build the site of the documentation in docs/_build; warnings and broken links are errors
+	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
+
+# scaling.png is drawn by `make scaling`
+pictures: $(DEV) questions scaling  ## draw all pictures of README and docs (half an hour)
+	cp outputs/sweeps/overfitting/figures/dependence_gelu_latent_5.png docs/overfitting.png
+	$(BIN)/python docs/pictures.py
+	$(BIN)/python docs/your_data.py outputs/pictures/your_data
+	$(BIN)/python docs/tensorboard_pictures.py
+
 paper: $(SIDE)  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
 	@echo "1 of 5: the paper's networks"
 	@$(SWEEP) sweep=paper experiment=paper table=false
@@ -78,5 +89,5 @@ bench: $(DEV)  ## measure the performance targets side by side (12 minutes); wri
 scaling: $(DEV)  ## measure how a step's time grows (3 minutes); draws docs/scaling.png
 	$(BIN)/python benchmarks/scaling.py
 
-tensorboard: $(TRAIN)  ## show the curves of outputs/ on http://localhost:6006; PORT=6007 for another port
-	$(BIN)/tensorboard --logdir outputs --host localhost --port $(PORT)
+tensorboard: $(TRAIN)  ## show curves on http://localhost:6006; DIR=outputs/sweeps/mine for one sweep, PORT=6007 for another port
+	$(BIN)/wavecoder tensorboard $(DIR) --port $(PORT)

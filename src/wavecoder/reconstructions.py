@@ -57,7 +57,7 @@ def draw_reconstructions(
         if copies:
             lines = axis.plot(times, panel.copies.T, color=SKY, linewidth=0.8, alpha=0.6)
             lines[0].set_label(f"each of {len(panel.copies)} copies")
-        elif panel.means is not None and len(panel.means) > 1:
+        elif panel.means is not None and len(panel.means) > 1 and np.isfinite(panel.means).any():
             low, high = np.nanquantile(panel.means, [0.05, 0.95], axis=0)
             axis.fill_between(times, low, high, color=SKY, alpha=0.35, linewidth=0, label="middle 90 % of the seeds' means")
         axis.plot(times, mean, color=VERMILION, linewidth=2, label="their mean" if copies else "mean")

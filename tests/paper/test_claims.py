@@ -124,7 +124,7 @@ def test_the_theorem_must_hold_for_every_latent(world: World) -> None:
     claim = world.claims()["C7"]
     assert [(part.name, part.word) for part in claim.parts] == [("C7a", "holds"), ("C7b", "holds in some seeds")]
     assert (claim.worst.worst, claim.worst.value) == ("latent 1: 40 % of seeds", 1.3)
-    assert "1: 1.3 (40 % of seeds), 2: 0.3 (95 % of seeds), 5: 0.3 (100 % of seeds)." in claim.worst.evidence[0]
+    assert "1: 1.30 (40 % of seeds), 2: 0.300 (95 % of seeds), 5: 0.300 (100 % of seeds)." in claim.worst.evidence[0]
 
 
 def test_what_we_add_to_a_claim_does_not_count(world: World) -> None:
@@ -170,7 +170,7 @@ def test_beating_the_svd_takes_only_one(world: World) -> None:
         world.set(f"{activation}5", "val/mse/over_svd", 1.2)
     verdict = world.judge()["C8b"]
     assert verdict.word == "holds"
-    assert "relu: median ratio 1.2, below 1 in 0 % of seeds." in verdict.evidence
+    assert "relu: median ratio 1.20, below 1 in 0 % of seeds." in verdict.evidence
     world.set("gelu5", "val/mse/over_svd", 1.1)
     assert world.judge()["C8b"].word == "does not hold"
 

@@ -1,18 +1,22 @@
 """`src/report.py`, on a small real sweep with gaps in it."""
 
 import base64
+import html
 import json
 import re
 import shlex
 import subprocess
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
+import numpy as np
 import pytest
-from conftest import FAILS, OWN_NETWORKS, run_script
+from conftest import FAILS, OWN_NETWORKS, only_run, record_of, records, run_command, run_script
 
-from wavecoder.paper.report import number
+from wavecoder.paper.numbers import number
 
 pytestmark = pytest.mark.xdist_group("report")  # one sweep for all
 
@@ -50,9 +54,9 @@ class Cells(HTMLParser):
 
     def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
         given = {name: value or "" for name, value in attributes}
-        self.sources += [given[name] for name in ("src", "href") if name in given]
+        self.sources += [given[name] for name in ("src", "srcset", "href") if name in given]
         self._metric = given.get("data-metric", self._metric)
-        self._inside = tag == "td" and "data-value" in given
+        self._inside = tag == "td" and not given.keys().isdisjoint(("data-job", "data-reference"))
         if self._inside:
             self.cells.append({"data-metric": self._metric, "text": ""} | given)
 
@@ -103,36 +107,76 @@ def test_nothing_in_any_table_is_better_than_bayes(sweep: Path) -> None:
 
 
 def test_gaps_are_named(sweep: Path) -> None:
-    html, text = (sweep / "report.html").read_text(), (sweep / "report.md").read_text()
-    for page in (html, text):
-        assert re.search(r"activation=relu,[^`<]*FailsWhenTrained[^`<]*(</code>|`): failed: RuntimeError: out of order", page)
-        assert re.search(r"activation=gelu,latent=5(</code>|`): unfinished", page)
+    page, text = (sweep / "report.html").read_text(), (sweep / "report.md").read_text()
+    for each in (text, page):
+        assert re.search(r"activation=relu,[^`<]*FailsWhenTrained[^`<]*(</code></a>|`): failed: RuntimeError: out of order", each)
+        assert re.search(r"activation=gelu,latent=5(</code></a>|`): unfinished", each)
         assert (
-            "missing: latent 1: relu, sigmoid, leaky_relu, prelu, gelu; latent 5: relu, sigmoid, leaky_relu, prelu, gelu." in page
+            "missing: latent 1: relu, sigmoid, leaky_relu, prelu, gelu; latent 5: relu, sigmoid, leaky_relu, prelu, gelu." in each
         )
-        assert "Needs relu with a latent of 1, which is not in this sweep." in page
-        assert "Cannot be judged" in page
-    assert "<strong>C7a</strong>" in html
+        assert "C1 is not judged. Needs relu with a latent of 1, which is not in this sweep." in each
+        assert not re.search("[Cc]annot be judged", each)
+    assert re.findall('data-claim="(C.)"', page) == ["C2", "C4", "C6", "C7"]
 
 
-def test_the_page_is_self_contained(sweep: Path, page: Cells) -> None:
-    outside = [source for source in page.sources if not source.startswith(("data:", "#"))]
-    assert outside == []
-    assert "http" not in re.sub(r'src="data:[^"]*"', "", (sweep / "report.html").read_text())
+def test_the_page_is_self_contained_and_its_links_lead_somewhere(sweep: Path, page: Cells) -> None:
+    assert "http" not in re.sub(r'src(set)?="data:[^"]*"', "", (sweep / "report.html").read_text())
     pictures = [source for source in page.sources if source.startswith("data:")]
-    assert len(pictures) >= 12
+    assert len(pictures) >= 13
     for picture in pictures:
         assert b"<svg" in base64.b64decode(picture.partition(",")[2])
+    links = {unquote(source) for source in page.sources if not source.startswith(("data:", "#"))}
+    assert {"figures/figure_09_latent_1.png", "figures/summary.svg"} < links
+    assert {
+        f"{record.parent.name}/results.json" for record in sweep.glob("*/results.json") if "Fails" not in str(record)
+    } <= links
+    assert [link for link in links if not (sweep / link).exists()] == []
+    text = (sweep / "report.md").read_text()
+    assert [link for link in re.findall(r"\]\(([^)#]+)\)", text) if not (sweep / unquote(link)).exists()] == []
 
 
 def test_every_figure_is_there_as_png_and_svg(sweep: Path) -> None:
     names = {path.stem for path in (sweep / "figures").glob("*.png")}
     numbers = {"06_samples", "07_families", "08_noise_0.1", "09_latent_1", "10_latent_1", "11_latent_5", "12_latent_5"}
     numbers |= {"13_noise_1", "14_latent_5", "14_copies_latent_5"}
-    assert names == {f"figure_{each}" for each in numbers} | {"latent_identity", "latent_tanh", "theorem"}
+    assert names == {f"figure_{each}" for each in numbers} | {
+        "latent_identity",
+        "latent_tanh",
+        "theorem",
+        "summary",
+        "summary_narrow",
+    }
     assert {path.stem for path in (sweep / "figures").glob("*.svg")} == names
     text = (sweep / "report.md").read_text()
-    assert all(f"figures/{name}.png" in text for name in names)
+    assert all(f"figures/{name}.png" in text for name in names - {"summary_narrow"})
+    captions = re.findall("<figcaption>([^<]*)", (sweep / "report.html").read_text())
+    assert len(set(captions)) == len(captions) == len(names) - 1
+    assert sum("noise 0.1" in caption for caption in captions if caption.startswith("Figure 8 ")) == 1
+
+
+def test_when_where_and_by_what_it_was_made(sweep: Path) -> None:
+    records = [json.loads(path.read_text()) for path in sweep.glob("*/results.json") if "Fails" not in str(path)]
+    for page in ((sweep / "report.html").read_text(), (sweep / "report.md").read_text()):
+        for record in records:
+            assert record["origin"]["machine"] in page
+            assert record["origin"]["finished"][:10] in page
+            assert record["versions"]["torch"] in page
+            assert record["origin"].get("commit", "") in page
+
+
+def test_what_chance_the_numbers_cover_and_what_references_are_fitted_to(sweep: Path) -> None:
+    for page in ((sweep / "report.html").read_text(), (sweep / "report.md").read_text()):
+        assert "share training set and noise: intervals over seeds do not cover another training set or other noise." in page
+        assert "means over 50 draws of its noisy copies" in page
+        assert "SVD, PCA and Wiener filter are fitted to the training signals." in page
+
+
+def test_the_verdicts_come_first_with_the_picture(sweep: Path) -> None:
+    page = (sweep / "report.html").read_text()
+    first = [page.index(part) for part in ('id="verdicts"', 'id="summary"', 'id="gaps"', 'id="claims"', 'id="results"')]
+    assert first == sorted(first)
+    picture = (sweep / "figures" / "summary.svg").read_text()
+    assert all(f"<!-- {label} -->" in picture for label in ("identity", "tanh", "SVD", "PCA", "Bayes", "latent 1, noise 0.1"))
 
 
 @pytest.mark.slow
@@ -148,19 +192,52 @@ def test_a_sweep_over_one_setting_is_drawn_against_it(tmp_path: Path) -> None:
     order = [picture.index(f"<!-- {choice} -->") for choice in ("0.0001", "0.001", "0.01")]
     assert order == sorted(order)
     assert "<!-- optimizer.lr -->" in picture
-    assert "<td>epochs</td><td>20</td>" in (tmp_path / "sweep" / "report.html").read_text()
+    assert '<th scope="row">epochs</th><td>20</td>' in (tmp_path / "sweep" / "report.html").read_text()
 
 
 @pytest.mark.slow
-def test_a_command_of_the_report_runs_the_same_again(sweep: Path, tmp_path: Path) -> None:
-    commands = [line.strip() for line in (sweep / "report.md").read_text().splitlines() if "python src/train.py" in line]
-    assert len(commands) == 6
-    command = next(each for each in commands if "activation=tanh latent=5" in each)
-    done = run_script("train.py", tmp_path, *shlex.split(command)[2:], "hydra.run.dir=again")
-    assert done.returncode == 0
-    again = json.loads((tmp_path / "again" / "results.json").read_text())
-    [file] = sweep.glob("activation=tanh*latent=5*/results.json")
-    assert again["config_fingerprint"] == json.loads(file.read_text())["config_fingerprint"]
+def test_the_commands_of_a_report_repeat_its_runs(sweep: Path, tmp_path: Path) -> None:
+    small = ("debug=quick", "logger=none", "data.train_size=128", "noise.draws=2")
+    signals = np.sin(np.outer(np.linspace(1, 3, 90), np.arange(40) / 8))
+    np.save(tmp_path / "my signals.npy", signals)
+    own = tmp_path / "conf" / "experiment" / "mine.yaml"
+    own.parent.mkdir(parents=True)
+    own.write_text("# @package _global_\nsweep: mine\nstack_seeds: true\nnoise:\n  copies: 3\n")
+    kinds = {  # by what is in the command: how the run was started
+        "experiment=paper": ("-m", "experiment=paper", "activation=tanh", "latent=1", "num_seeds=2", "data.val_size=100"),
+        "data=file": ("-m", "data=file", "data.path='my signals.npy'", "latent=2", "loss=l1"),
+        "seed=7": ("seed=7", "hydra.run.dir=sweep/single"),
+        "experiment=mine": ("-m", f"--config-dir={tmp_path / 'conf'}", "experiment=mine", "optimizer.lr=0.01"),
+    }
+    for arguments in kinds.values():
+        to = ["hydra.sweep.dir=sweep"] if "-m" in arguments else []
+        done = run_script(
+            "train.py",
+            tmp_path,
+            *arguments,
+            *to,
+            *(small if "data=file" not in arguments else ("logger=none", "trainer.max_epochs=2")),
+        )
+        assert done.returncode == 0, done.stderr
+    done = report(tmp_path / "sweep")
+    assert (done.returncode, done.stderr) == (0, "")
+    commands = re.findall("<pre>(.*)</pre>", (tmp_path / "sweep" / "report.html").read_text())
+    assert {html.unescape(command) for command in commands} == set(commands_of(tmp_path / "sweep" / "report.md"))
+    chosen = [next(each for each in commands_of(tmp_path / "sweep" / "report.md") if kind in each) for kind in kinds]
+    chosen.append(next(each for each in commands_of(sweep / "report.md") if "activation=tanh latent=5" in each))
+    before = [record for folder in (sweep, tmp_path / "sweep") for record in records(folder).values() if "metrics" in record]
+    for place, command in enumerate(chosen):
+        empty = tmp_path / f"empty {place}"
+        empty.mkdir()
+        done = run_command(empty, str(Path(sys.executable).with_name("wavecoder")), *shlex.split(command)[1:])
+        assert done.returncode == 0, (command, done.stderr)
+        again = record_of(only_run(empty))
+        [same] = [record for record in before if record["config_fingerprint"] == again["config_fingerprint"]]
+        assert again["metrics"] == same["metrics"]
+
+
+def commands_of(text: Path) -> list[str]:
+    return [line.strip() for line in text.read_text().splitlines() if line.startswith("    wavecoder train ")]
 
 
 @pytest.mark.parametrize("content", [None, "empty"])

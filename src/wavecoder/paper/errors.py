@@ -6,6 +6,7 @@ import numpy as np
 
 from wavecoder.paper.claims import ACTIVATIONS, Missing, PaperRuns
 from wavecoder.paper.judging import Holds, Values, percent, share, worst_of
+from wavecoder.paper.numbers import number
 from wavecoder.references import REFERENCES
 
 
@@ -49,12 +50,14 @@ def label_of(model: str) -> str:
 
 def medians(errors: Mapping[str, Values]) -> str:
     """The median of each model, the smallest first, as a phrase."""
-    return ", ".join(f"{label_of(name)} {value:.3g}" for value, name in sorted((median(errors[name]), name) for name in errors))
+    return ", ".join(
+        f"{label_of(name)} {number(value)}" for value, name in sorted((median(errors[name]), name) for name in errors)
+    )
 
 
 def describe_ratios(ratios: Mapping[str, Values]) -> list[str]:
     """The median of each model's ratio, and in how many seeds it is below 1."""
-    return [f"{label_of(name)}: median ratio {median(r):.3g}, below 1 in {share(r < 1)}." for name, r in ratios.items()]
+    return [f"{label_of(name)}: median ratio {number(median(r))}, below 1 in {share(r < 1)}." for name, r in ratios.items()]
 
 
 def winners(errors: Mapping[str, Values]) -> str:

@@ -8,8 +8,12 @@ from typing import Any
 
 from wavecoder.paper.claims import ACTIVATIONS, Job
 from wavecoder.references import REFERENCES
+from wavecoder.runs.results import varied
 
 Cell = dict[str, Any]
+SEEDS = ("seed", "data.seed")
+_IN_NETWORK = ("activation", "model", "model.bias", "latent", "latent.dim", "sweep")
+"""Settings that the name of a network or the size of its latent says already."""
 
 
 def in_order(jobs: Iterable[Job]) -> list[Job]:
@@ -23,11 +27,25 @@ def in_order(jobs: Iterable[Job]) -> list[Job]:
     return sorted(jobs, key=place)
 
 
-def labels_of(jobs: Sequence[Job]) -> dict[str, str]:
-    """A short name for each job: its network, or the name of the job if another with the same latent has that network too."""
-    names = {job["job"]: job["network"] + (", no bias" if _lacks_bias(job) else "") for job in jobs}
-    used = Counter((names[job["job"]], job["latent_dim"]) for job in jobs)
-    return {job["job"]: names[job["job"]] if used[names[job["job"]], job["latent_dim"]] == 1 else job["job"] for job in jobs}
+def labels_of(jobs: Sequence[Job], with_seeds: bool = True) -> dict[str, str]:
+    """A short name for each job: its network, and what else distinguishes it from jobs with that network and size of the latent.
+
+    Args:
+        jobs: The jobs.
+        with_seeds: Whether seeds are told apart; otherwise jobs that differ in nothing else have the same name.
+    """
+    alike: dict[tuple[str, int], list[Job]] = {}
+    for job in jobs:
+        alike.setdefault((job["network"] + (", no bias" if _lacks_bias(job) else ""), job["latent_dim"]), []).append(job)
+    labels = {}
+    for (network, _), group in alike.items():
+        keys = [key for key in varied(group) if key not in _IN_NETWORK and (with_seeds or key not in SEEDS)]
+        for job in group:
+            choices = [f"{key}={job['overrides'][key]}" for key in keys if key in job["overrides"]]
+            labels[job["job"]] = ", ".join([network, *choices])
+    used = Counter((labels[job["job"]], job["latent_dim"]) for job in jobs)
+    unclear = [job for job in jobs if with_seeds and used[labels[job["job"]], job["latent_dim"]] > 1]
+    return labels | {job["job"]: job["job"] for job in unclear}
 
 
 def _lacks_bias(job: Job) -> bool:
@@ -43,18 +61,19 @@ def as_in_the_paper(jobs: Sequence[Job]) -> list[Job]:
 def describe_references(jobs: Iterable[Job]) -> dict[str, str]:
     """The label of every reference that was measured, with the first words of its class's docstring."""
     described = {}
-    for name in _in_order({name for job in jobs for name in job["references"]}):
+    for name in order_references({name for job in jobs for name in job["references"]}):
         docstring = (REFERENCES[name].__doc__ or "") if name in REFERENCES else ""
-        described[_label(name)] = docstring.strip().partition("\n")[0].partition(":")[0].rstrip(".")
+        described[label_of(name)] = docstring.strip().partition("\n")[0].partition(":")[0].rstrip(".")
     return described
 
 
-def _in_order(references: set[str]) -> list[str]:
+def order_references(references: set[str]) -> list[str]:
     """Names of references as `REFERENCES` orders them, then those that are not imported."""
     return [name for name in REFERENCES if name in references] + sorted(references - set(REFERENCES))
 
 
-def _label(reference: str) -> str:
+def label_of(reference: str) -> str:
+    """What a reference is called."""
     return REFERENCES[reference].label if reference in REFERENCES else reference
 
 
@@ -71,6 +90,12 @@ def _heading(metric: str) -> tuple[tuple[bool, float, bool], str] | None:
     return (signals == "sine", float(noise or 0), mean is not None), title
 
 
+def title_of(metric: str) -> str:
+    """What a table of a metric is called; the metric itself if it has none."""
+    heading = _heading(metric)
+    return heading[1] if heading else metric
+
+
 def make_tables(jobs: Sequence[Job]) -> list[dict[str, Any]]:
     """A table for each metric of new signals and of the test sine, see `_table`."""
     headings = {metric: heading for job in jobs for metric in job["metrics"] if (heading := _heading(metric))}
@@ -82,7 +107,7 @@ def _table(jobs: Sequence[Job], metric: str, title: str) -> dict[str, Any]:
     jobs = [job for job in jobs if metric in job["metrics"]]
     labels = labels_of(jobs)
     latents = sorted({job["latent_dim"] for job in jobs})
-    references = _in_order({name for job in jobs for name, errors in job["references"].items() if metric in errors})
+    references = order_references({name for job in jobs for name, errors in job["references"].items() if metric in errors})
     rows: dict[str, dict[int, Cell]] = {}
     for job in jobs:
         summary = job["metrics"][metric]
@@ -94,8 +119,8 @@ def _table(jobs: Sequence[Job], metric: str, title: str) -> dict[str, Any]:
         best = min((cell["median"] for cell in cells if cell["median"] is not None), default=None)
         for cell in cells:
             cell["best"] = best is not None and cell["median"] == best
-    of_references = [(_label(name), _reference_cells(jobs, metric, name, references)) for name in references]
-    ratios = {name: _label(name) for name in references}
+    of_references = [(label_of(name), _reference_cells(jobs, metric, name, references)) for name in references]
+    ratios = {name: label_of(name) for name in references}
     return {"metric": metric, "title": title, "latents": latents, "ratios": ratios, "rows": [*rows.items(), *of_references]}
 
 

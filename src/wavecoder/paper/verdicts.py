@@ -22,6 +22,7 @@ from wavecoder.paper.errors import (
     worst_model,
 )
 from wavecoder.paper.judging import Claim, Values, Verdict, make_verdict, percent, share, worst_of
+from wavecoder.paper.numbers import number
 
 POOR = 0.1  # a reconstruction is poor if its error is above this share of the sine's power, and close if it is below
 FAR = 0.5  # extremely far off, if it is above this
@@ -77,9 +78,10 @@ def _linear_at_latent_1(runs: PaperRuns) -> list[Verdict]:
     flat = np.sqrt(np.square(runs.means("svd", 1, 0.1)).mean(1) / runs.sine_power())  # of each training set
     apart = median(to_svd * flat)
     evidence = [
-        f"PCA's curve, the optimum of a linear autoencoder with biases, is itself {between:.3g} away from the SVD's.",
-        f"The SVD's curve itself is flat: its root mean square is {median(flat):.3g} of the sine's, the distance {apart:.3g}.",
-        f"The linear autoencoder stands {median(to_pca):.3g} from PCA and {median(to_svd):.3g} from the SVD (medians).",
+        f"PCA's curve, the optimum of a linear autoencoder with biases, is itself {number(between)} away from the SVD's.",
+        f"The SVD's curve itself is flat: its root mean square is {number(median(flat))} of the sine's,"
+        f" the distance {number(apart)}.",
+        f"The linear autoencoder stands {number(median(to_pca))} from PCA and {number(median(to_svd))} from the SVD (medians).",
     ]
     return [
         make_verdict(
@@ -119,7 +121,7 @@ def _without_bias(runs: PaperRuns, latent: int, noise: float) -> list[str]:
     except Missing as missing:
         return [f"The comparison with the autoencoder without biases needs {missing}, which is not in this sweep."]
     nearer = share(to_svd < to_pca)
-    medians = f"{median(to_svd):.3g} from the SVD and {median(to_pca):.3g} from PCA"
+    medians = f"{number(median(to_svd))} from the SVD and {number(median(to_pca))} from PCA"
     return [f"Trained without biases it stands {medians}, nearer to the SVD in {nearer}."]
 
 
@@ -146,7 +148,7 @@ def _better_at_latent_5(runs: PaperRuns) -> list[Verdict]:
 def _linear_at_latent_5(runs: PaperRuns) -> list[Verdict]:
     to_svd, to_pca = (runs.distance(LINEAR, name, 5, 0.1) for name in ("svd", "pca"))
     between = runs.distance("pca", "svd", 5, 0.1)
-    evidence = [f"Distance to PCA: median {median(to_pca):.3g}; of PCA to the SVD: {median(between):.3g}."]
+    evidence = [f"Distance to PCA: median {number(median(to_pca))}; of PCA to the SVD: {number(median(between))}."]
     return [
         make_verdict(
             "C4a",
@@ -242,7 +244,7 @@ def _at_every_latent(
     """The verdict for that size of the latent at which the distance from the optimum is below its limit in the fewest seeds."""
     holds = {latent: values < limit for latent, values in distances.items()}
     worst = min(distances, key=lambda latent: (holds[latent].mean(), -median(distances[latent])))
-    each = ", ".join(f"{latent}: {median(values):.2g} ({share(holds[latent])})" for latent, values in distances.items())
+    each = ", ".join(f"{latent}: {number(median(values))} ({share(holds[latent])})" for latent, values in distances.items())
     return make_verdict(
         name,
         claim,

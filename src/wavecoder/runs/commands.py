@@ -42,6 +42,20 @@ def cancel() -> None:
     _call(cancel_sweep, arguments.sweep)
 
 
+def tensorboard() -> None:
+    """Show the curves of a run, a sweep or all runs in TensorBoard, until Ctrl-C."""
+    parser = _parser(tensorboard)
+    folder = Path("outputs")
+    parser.add_argument("folder", type=Path, nargs="?", default=folder, help=f"of a run, of a sweep, or of many ({folder})")
+    parser.add_argument("--host", default="localhost", help="0.0.0.0 to be reached from other machines (localhost)")
+    parser.add_argument("--port", type=int, default=6006, help="of the address to open in a browser (6006)")
+    arguments = parser.parse_args()
+
+    from wavecoder.runs.tensorboard import serve
+
+    sys.exit(_call(serve, arguments.folder, arguments.host, arguments.port))
+
+
 def denoise() -> None:
     """Clean noisy signals in a file with a trained network, and say how far the result can be trusted."""
     parser = _parser(denoise)
@@ -107,7 +121,7 @@ def evaluate() -> None:
     _call(measure_again, given.runs, wanted, given.output, given.device)
 
 
-COMMANDS = {command.__name__: command for command in (report, status, cancel, evaluate, denoise, export)}
+COMMANDS = {command.__name__: command for command in (report, status, cancel, tensorboard, evaluate, denoise, export)}
 """All commands but `train`, by name, in the order in which help shows them."""
 
 

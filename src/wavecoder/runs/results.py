@@ -5,9 +5,13 @@ import json
 import logging
 import math
 import os
+import platform
 import statistics
+import subprocess
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -85,8 +89,31 @@ def place() -> dict[str, Any]:
 
 
 def versions() -> dict[str, str]:
-    """Versions of the packages that a run's numbers depend on."""
-    return {name: version(name) for name in ("torch", "lightning", "hydra-core", "omegaconf", "numpy")}
+    """Versions of Python and of the packages that a run's numbers depend on."""
+    packages = ("wavecoder", "torch", "lightning", "hydra-core", "omegaconf", "numpy")
+    return {"python": platform.python_version()} | {name: version(name) for name in packages}
+
+
+def origin() -> dict[str, str]:
+    """Where results come from: when they were finished (UTC), on which machine, and by which commit of a checkout.
+
+    A `+` after the commit says that files had changed since.
+    """
+    found = {"finished": datetime.now(UTC).isoformat(timespec="seconds"), "machine": f"{_processor()}, {os.cpu_count()} cores"}
+    checkout = Path(__file__).parents[3]
+    if (checkout / ".git").exists():
+        with suppress(OSError, subprocess.CalledProcessError):  # no git, or a folder of somebody else's
+            describe = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=9", "--exclude=*", "--dirty=+"]
+            found["commit"] = subprocess.run(describe, capture_output=True, text=True, check=True).stdout.strip()
+    return found
+
+
+def _processor() -> str:
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return " ".join(line.partition(":")[2].split())
+    return platform.processor() or platform.machine()
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
@@ -138,6 +165,16 @@ def read_overrides(folder: Path) -> dict[str, str]:
 def as_choices(overrides: Iterable[str]) -> dict[str, str]:
     """Overrides as they are read by people: values by key."""
     return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (each.partition("=") for each in overrides)}
+
+
+def as_value(text: str) -> bool | float | str:
+    """A choice as what it stands for: a number or a truth value, or else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

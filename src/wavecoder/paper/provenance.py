@@ -1,0 +1,148 @@
+"""Where the results of a report come from: settings, commands that repeat them, machines and versions, sources of chance."""
+
+import re
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from omegaconf import DictConfig, OmegaConf
+
+from wavecoder.paper.claims import Job
+from wavecoder.runs import resolvers
+from wavecoder.runs.settings import OF_SWEEPS
+
+_CHOICES = {
+    "activation on the latent too": ["model.latent_activation"],
+    "biases": ["model.bias"],
+    "optimiser, learning rate": ["optimizer._target_", "optimizer.lr"],
+    "signals in a batch": ["data.batch_size"],
+    "epochs": ["trainer.max_epochs"],
+    "loss": ["loss._target_"],
+    "standard deviation of noise added while training": ["noise.train_std"],
+    "standard deviation of r": ["data.sigma"],
+}
+"""Keys of the configuration that answer what the paper leaves open."""
+_OUTSIDE_SWEEPS = {"sweep": "null", "jobs_per_task": "1", "stack_seeds": "false", "detach": "false"}
+"""What a single run must have where a sweep may have something else."""
+
+
+def _config(job: Path, name: str = "config") -> DictConfig:
+    """The composed configuration of a job, or Hydra's own; empty if its folder has none."""
+    file = job / ".hydra" / f"{name}.yaml"
+    config = OmegaConf.load(file) if file.exists() else OmegaConf.create()
+    assert isinstance(config, DictConfig)
+    return config
+
+
+def choices_of(jobs: Iterable[Job], folder: Path) -> dict[str, str]:
+    """What the paper leaves open and the jobs chose; several choices if they differ."""
+    resolvers.register()  # the configurations use them
+    chosen: dict[str, set[str]] = {name: set() for name in _CHOICES}
+    for job in jobs:
+        config = _config(folder / job["job"])
+        for name, keys in _CHOICES.items():
+            found = [OmegaConf.select(config, key, throw_on_resolution_failure=False) for key in keys]
+            if any(value is not None for value in found):
+                chosen[name].add(", ".join(_as_words(value) for value in found if value is not None))
+    return {name: " / ".join(sorted(values)) for name, values in chosen.items() if values}
+
+
+def _as_words(value: object) -> str:
+    return ("yes" if value else "no") if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def command_of(job: Path, file: str | None) -> str:
+    """The command that runs a job by itself, outside its sweep, in any folder.
+
+    Args:
+        job: The job's folder.
+        file: The file that its signals come from, if they do.
+    """
+    given = job / ".hydra" / "overrides.yaml"
+    overrides = [str(override) for override in OmegaConf.load(given)] if given.exists() else []
+    kept = [override for override in overrides if override.partition("=")[0].lstrip("+~") not in OF_SWEEPS]
+    config = _config(job)
+    for key, single in _OUTSIDE_SWEEPS.items():  # an experiment may have named a sweep
+        if str(config.get(key, single)).lower() not in (single, "none" if single == "null" else single):
+            kept.append(f"{key}={single}")
+    if file is not None:  # relative to where the sweep was started
+        kept = [override for override in kept if not override.startswith("data.path=")] + [f"data.path={_quoted(file)}"]
+    # the command line quotes whole numbers that name an option, so they need no quotes here
+    plain = [re.sub(r"^([\w/]+)='(\d+)'$", r"\1=\2", override) for override in kept]
+    sources = OmegaConf.select(_config(job, "hydra"), "hydra.runtime.config_sources") or []
+    folders = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    return shlex.join(["wavecoder", "train", *folders, *plain])
+
+
+def _quoted(path: str) -> str:
+    """A path as Hydra's command line reads it."""
+    if re.fullmatch(r"[\w./+-]+", path):
+        return path
+    escaped = path.replace("\\", "\\\\").replace("'", "\\'")
+    return f"'{escaped}'"
+
+
+def origins_of(jobs: Sequence[Job]) -> dict[str, str]:
+    """When, where and by what the jobs were trained, as a table; several values if they differ."""
+    origins = [job["origin"] for job in jobs if "origin" in job]
+    finished = sorted({origin["finished"][:16].replace("T", " ") for origin in origins})
+    hosts = _joined(job["place"]["host"] for job in jobs if "place" in job)
+    machines = _joined(", ".join(origin[key] for key in ("machine", "gpu") if key in origin) for origin in origins)
+    found = {
+        "finished": " to ".join(dict.fromkeys(finished[:1] + finished[-1:])) + " (UTC)" if finished else "",
+        "commit": _joined(origin["commit"] for origin in origins if "commit" in origin),
+        "machine": machines + (f" ({hosts})" if hosts and machines else hosts),
+        "engine": _joined(job["engine"]["name"] for job in jobs),
+    }
+    packages = dict.fromkeys(name for job in jobs for name in job["versions"])
+    found |= {name: _joined(job["versions"][name] for job in jobs if name in job["versions"]) for name in packages}
+    return {name: value for name, value in found.items() if value}
+
+
+def _joined(values: Iterable[str]) -> str:
+    return " / ".join(sorted(set(values)))
+
+
+def chance_of(jobs: Sequence[Job]) -> list[str]:
+    """Sentences on what seeds differ in, how often the sine is measured, what references are fitted to, and on engines."""
+    sentences = [*_shared_signals(jobs)]
+    draws = {job["noise"].get("draws", 1) for job in jobs if any(metric.startswith("sine/") for metric in job["metrics"])}
+    if max(draws, default=1) > 1:
+        counted = " to ".join(str(count) for count in dict.fromkeys((min(draws), max(draws))))
+        sentences.append(
+            f"Errors on the noisy sine are means over {counted} draws of its noisy copies; figures show the first draw."
+        )
+    counts = Counter(job["engine"]["name"] for job in jobs)
+    if len(counts) > 1:
+        named = " and ".join(f"{count} by the {name} engine" for name, count in sorted(counts.items()))
+        sentences.append(f"Runs were trained by different engines, whose results agree up to rounding only: {named}.")
+    sentences += [_BASES[basis] for basis in sorted({job["basis"] for job in jobs if job.get("basis") and job["references"]})]
+    return sentences
+
+
+_BASES = {
+    "fitted": "SVD, PCA and Wiener filter are fitted to the training signals.",
+    "population": "SVD, PCA and Wiener filter use the exact moments of the population, not those of a training set.",
+}
+
+
+def _is_fresh(job: Job) -> bool:
+    chosen = job["overrides"]
+    return chosen.get("data.fresh", "false").lower() == "true" or chosen.get("data") == "fresh"
+
+
+def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
+    fresh, jobs = [job for job in jobs if _is_fresh(job)], [job for job in jobs if not _is_fresh(job)]
+    if fresh:
+        yield "With data.fresh=true each seed draws new training signals in every batch."
+    seeds: Mapping[bool, int] = {
+        own: max((job["num_seeds"] for job in jobs if bool(job.get("per_seed")) == own), default=0) for own in (True, False)
+    }
+    if seeds[True] > 1:
+        yield "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover all of it."
+    if seeds[False] > 1:
+        drawn = {job["overrides"].get("data.seed") for job in jobs}
+        shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise"
+        of_one = "intervals over seeds do not cover another training set or other noise"
+        yield f"{shared}: " + (f"{len(drawn)} values of data.seed vary these too." if len(drawn) > 1 else f"{of_one}.")
