@@ -63,7 +63,7 @@ RUN = {
     "a sweep with joblib": r"wavecoder train -m .*hydra/launcher=joblib$",
     "a report": r"wavecoder report ",
     "a notebook": r"frame",
-    "curves": r"tensorboard ",
+    "curves": r"wavecoder tensorboard ",
     "a script for another scheduler": r"#PBS |cd \$PBS_O_WORKDIR |wavecoder train -m .*hydra/launcher=joblib .*n_jobs=",
     "a search": r"wavecoder train (-m experiment=search$|.*experiment=best)",
 }

@@ -87,7 +87,7 @@ def print_next_of_run(folder: Path, record: Mapping[str, Any]) -> None:
         say(console, f"Its figures are in {place / 'figures'}")
     commands: list[tuple[str, Sequence[str]]] = []
     if (folder / "tb").is_dir():
-        commands.append(("To see curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", str(place)]))
+        commands.append(("To see curves, on http://localhost:6006", [*executable("wavecoder"), "tensorboard", str(place)]))
     file, levels = record.get("file"), record["noise"]["eval_std"]
     if file is not None and Path(file).is_file():
         commands.append(("To clean signals", [*program("denoise"), str(place), file, "clean.npy"]))
@@ -102,5 +102,5 @@ def print_next_of_sweep(folder: Path) -> None:
     place = os.path.relpath(folder)
     commands: list[tuple[str, Sequence[str]]] = [("For a page with all figures and tables", [*program("report"), place])]
     if any(folder.glob("*/tb")):
-        commands.append(("To see curves, on http://localhost:6006", [*executable("tensorboard"), "--logdir", str(place)]))
+        commands.append(("To see curves, on http://localhost:6006", [*executable("wavecoder"), "tensorboard", str(place)]))
     print_commands(commands)
