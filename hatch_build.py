@@ -6,8 +6,10 @@ Without a C compiler the package works as well, but training on CPUs is slower.
 import hashlib
 import os
 import platform
+import re
 import shlex
 import subprocess
+import sysconfig
 from pathlib import Path
 from typing import Any
 
@@ -56,4 +58,5 @@ class BuildHook(BuildHookInterface[Any]):
                 library.unlink(missing_ok=True)
                 continue
             new.replace(library)  # at once: a run may have the old one open
-            build_data.update(pure_python=False, infer_tag=True)
+            # it is loaded with ctypes and has nothing of Python in it: one wheel for all versions
+            build_data.update(pure_python=False, tag=f"py3-none-{re.sub('[-.]', '_', sysconfig.get_platform())}")

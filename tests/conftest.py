@@ -309,3 +309,12 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, record in records(sweep).items():
         (sweep / name).rename(sweep / f"{record['overrides']['engine']}-{record['num_seeds']}")
     return sweep
+
+
+@pytest.fixture(scope="session")
+def denoising_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a network that was trained to take noise away; tests only read it."""
+    folder = tmp_path_factory.mktemp("denoise")
+    done = run_script("train.py", folder, *JOB, "trainer.max_epochs=20", "noise.train_std=0.3")
+    assert done.returncode == 0, done.stderr
+    return only_run(folder)

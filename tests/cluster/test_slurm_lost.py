@@ -64,6 +64,8 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
     assert [job["NodeList"] for job in running] == ["n1", "n1", "n2", "n2"]
     cancelled = f"{running[0]['ArrayJobId']}_{running[0]['ArrayTaskId']}"
     slurm.run("scancel", cancelled)
+    # Slurm first tells it that it ends, and a job that is released then may complete
+    until(lambda: cancelled not in slurm.run("squeue", "--noheader", "--array", "--format=%F_%K").split(), process)
     slurm.kill_node("n2")
     release(sweep)
     assert ended(slurm, process) == 1
@@ -93,6 +95,7 @@ def test_re_running_the_command_completes_what_a_lost_job_and_a_lost_node_left(
 def requeued_and_done(slurm: Slurm, process: subprocess.Popen[bytes], place: int, sweep: Path) -> dict[str, Any]:
     """Wait until a held job is requeued and then done, and return its record, the only one of its sweep."""
     until(lambda: slurm.jobs()[place]["JobState"] == "PENDING", process)
+    until(lambda: not slurm.processes(f"SLURM_JOB_ID={slurm.jobs()[place]['JobId']}"), process)  # those of its first start
     release(sweep)
     assert ended(slurm, process) == 0
     (record,) = records(sweep).values()

@@ -183,6 +183,13 @@ def test_keys_and_labels_that_are_not_there(tmp_path: Path) -> None:
     }.items():
         with pytest.raises(FileError, match=problem):
             read_rows(tmp_path / name, labels="no")
+    for name, choice in {
+        "x.npz": {"labels": "x"},
+        "x.npy": {"labels": "x.npy"},
+        "x.parquet": {"key": "a", "labels": "a"},
+    }.items():
+        with pytest.raises(FileError, match=f"labels={choice['labels']}: must be another"):
+            read_rows(tmp_path / name, **choice)
 
 
 def test_packages_that_are_missing_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -57,9 +57,8 @@ BAD_INPUT = {
     "-m sweep=a,b latent=1": "error: sweep=a,b: must be one value, for all jobs",
     "-m activation=glob(zz*)": "error: -m: the choices leave no job to run",
     "-m latent=1,1": "error: -m: latent=1 stands for more than one job; choices must differ",
-    "-m noise=low sed=1,2": "error: sed: no such setting; there are activation, basis, callbacks, data, detach, engine, "
-    "jobs_per_task, latent, logger, loss, model, noise, num_seeds, optimizer, scheduler, seed, stack_seeds, sweep, threads, "
-    "trainer",
+    "-m noise=low sed=1,2": "error: sed: no such setting; did you mean seed?",
+    "table=false": "error: table=false: is for a sweep, which needs -m",
     "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse",
     "model=conv": "error: model=conv: no such option; there are deep, linear_tied",
     "model=linear_tied model.widths=[50]": "error: model.widths: no such setting; there are _target_, bias",
@@ -145,8 +144,9 @@ def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
         done = run_command(tmp_path, WAVECODER, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         assert "\n  train     Train autoencoders: one run, or a sweep of many with -m.\n  report    " in done.stdout
-    shown = run_command(tmp_path, WAVECODER, "--version")
-    assert (shown.returncode, shown.stdout) == (0, f"wavecoder {version('wavecoder')}\n")
+    for command in ([WAVECODER], [WAVECODER, "train"], [WAVECODER, "report"], [sys.executable, str(ROOT / "src" / "denoise.py")]):
+        shown = run_command(tmp_path, *command, "--version")
+        assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"wavecoder {version('wavecoder')}\n", "")
     unknown = run_command(tmp_path, WAVECODER, "nonsense")
     assert (unknown.returncode, unknown.stdout) == (2, "")
     assert unknown.stderr == f"error: nonsense: no such command; there are train, {', '.join(COMMANDS)}\n"

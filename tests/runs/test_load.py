@@ -204,7 +204,7 @@ def test_runs_that_cannot_be_loaded(copied: Path, tmp_path: Path, monkeypatch: p
     (tmp_path / "empty").mkdir()
     refused(tmp_path / "empty", "empty: not the folder of a run or a sweep; it has no results.json")
     for seed in (3, -1, True, "worst", "0"):
-        refused(copied, f"seed={seed}: must be best, all, mean, or one of the run's, 0 to 2", seed=seed)
+        refused(copied, f"seed={seed}: must be best, mean, or one of the run's, 0 to 2; wavecoder.load takes all too", seed=seed)
     refused(copied, "device=nowhere: there is no such device here", device="nowhere")
     if not torch.cuda.is_available():
         refused(copied, "device=cuda: there is no such device here", device="cuda")

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import results
 from wavecoder.runs.cli import CONF
-from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
+from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
 
 SWEEP = (
     "sweep=mine",
@@ -122,3 +122,16 @@ def test_a_value_that_refers_to_the_environment_is_looked_at_again(loader: Confi
         monkeypatch.setenv("TRAIN_SIZE", size)
         keys.add(composer_of(loader).key(("data.train_size=${oc.env:TRAIN_SIZE}",)))
     assert len(keys) == 2
+
+
+def test_seeds_that_several_jobs_have_are_named(loader: ConfigLoader) -> None:
+    def said(*arguments: str) -> list[str]:
+        return shared_seeds(jobs_of(loader, *arguments), composer_of(loader, *arguments))
+
+    line = "seed=1,2,3 with num_seeds=2: seeds 2, 3 are in several jobs, and count each time; seed=range(1,5,2) has each once"
+    assert said("seed=3,1,2", "num_seeds=2", "latent.dim=1,5") == [line], "in one line, not for each network"
+    assert said("seed=0,1,9", "num_seeds=2") == [
+        "seed=0,1,9 with num_seeds=2: seeds 1 are in several jobs, and count each time"
+    ], "there are gaps"
+    for once in (("seed=1,2",), ("seed=range(1,5,2)", "num_seeds=2")):
+        assert said(*once) == []

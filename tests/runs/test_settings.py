@@ -93,7 +93,7 @@ def test_every_key_has_a_comment(file: Path) -> None:
         (["optimizer.lr=fast"], r"optimizer\.lr=fast: must be a number above 0"),
         (["optimizer.lr=0"], r"optimizer\.lr=0: must be a number above 0"),
         (["+data.samples=50"], r"data\.samples: is now called data\.signal_length"),
-        (["+optimiser=adam"], r"optimiser: no such setting; there are activation, basis"),
+        (["+optimiser=adam"], r"optimiser: no such setting; did you mean optimizer\?"),
         (["+data.size=50"], r"data\.size: no such setting; there are batch_size, dt, families"),
     ],
 )

@@ -1,5 +1,6 @@
 """What a sweep's jobs are doing, and how they are ended."""
 
+import math
 import sys
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from held import HELD, hold
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
-from wavecoder.runs.status import _states_now, has_ended
+from wavecoder.runs.status import _states_now, has_ended, show_status
 from wavecoder.runs.store import State
 from wavecoder.runs.tasks import write_batch
 
@@ -60,6 +61,21 @@ def test_jobs_that_have_not_begun_are_known_without_the_store(tmp_path: Path) ->
     shown = run_command(tmp_path, sys.executable, "-m", "wavecoder", "status", ".")
     assert (shown.returncode, shown.stderr) == (0, "")
     assert shown.stdout.startswith("2 jobs: 1 completed, 1 not begun\n")
+
+
+def test_a_diverged_job_is_called_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_batch(tmp_path, composed(), "joblib", [tuple(Job(name, (), f"f{name}") for name in "abc")])
+    (tmp_path / "multirun.yaml").touch()
+    for name, errors in {"a": [0.1], "b": [math.nan, 0.2], "c": [math.nan]}.items():
+        (tmp_path / name).mkdir()
+        write_results(tmp_path / name, made_up_record(errors) | {"config_fingerprint": f"f{name}", "overrides": {}})
+    show_status(tmp_path)
+    assert capsys.readouterr().out.splitlines() == [
+        "3 jobs: 1 completed, 2 diverged",
+        "diverged  b  1 of 2 seeds diverged",
+        "diverged  c",
+        "the best so far: a, val/mse 0.1",
+    ]
 
 
 def test_members_of_an_ensemble_run_where_it_runs_and_their_names_are_shown_whole(tmp_path: Path) -> None:

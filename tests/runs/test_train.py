@@ -14,6 +14,7 @@ from torch import Tensor
 from wavecoder.engine.bindings import library
 from wavecoder.references import SVD, moments_of
 from wavecoder.subspace import principal_angles
+from wavecoder.training.curves import tag_of
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -28,7 +29,7 @@ METRICS = ["train/mse", "val/mse"] + [
 
 
 def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_path: Path) -> None:
-    done = run_train("debug=quick", "activation=prelu", "num_seeds=3", "seed=4")
+    done = run_train("debug=quick", "activation=prelu", "num_seeds=3", "seed=4", "noise.draws=1")
     assert (done.returncode, done.stderr) == (0, "")
     run = only_run(tmp_path)
     assert "prelu autoencoder 100→50→25→10→5→10→25→50→100" in done.stdout
@@ -41,7 +42,7 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     wanted = {"status": "completed", "schema": 2, "activation": "prelu", "latent_dim": 5, "seed": 4, "num_seeds": 3}
     assert described == wanted
     assert (record["network"], record["model"], record["bias"]) == ("prelu", "deep", True)
-    assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0}
+    assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0, "draws": 1}
     if found := library():
         assert found.instruction_set in ("AVX2", "AVX512")
         assert record["engine"] == {"name": f"compiled {found.instruction_set}", "reason": "the fastest for this network"}
@@ -78,20 +79,23 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
         assert arrays["shown"] == order[1], "the seed shown is the median one"
     assert torch.load(run / "checkpoints" / "last.ckpt", weights_only=True)["global_step"] == 40
 
-    ours, svd, pca, bayes = (events(run / "tb" / name) for name in ("autoencoder", "svd", "pca", "bayes"))
-    assert set(bayes.Tags()["scalars"]) == set(noisy)
+    ours, svd, pca, bayes = (events(run / "tb" / name) for name in ("autoencoder", "SVD", "PCA", "Bayes"))
+    assert set(bayes.Tags()["scalars"]) == {tag_of(metric) for metric in noisy}
     for metric in METRICS:
         tags = [curve.Tags()["scalars"] for curve in (ours, svd, pca)]
-        assert all(metric in tag for tag in tags), f"{metric} is not in one chart"
-        assert svd.Scalars(metric)[-1].value == pytest.approx(record["references"]["svd"][metric], rel=1e-5)
-        assert ours.Scalars(metric)[-1].value == pytest.approx(record["metrics"][metric]["mean"], rel=1e-5)
-    assert [point.step for point in ours.Scalars("val/mse")] == [20, 40, 40, 40]  # validations, the final test, the HPARAMS tab
+        assert all(tag_of(metric) in tag for tag in tags), f"{metric} is not in one chart"
+        assert [point.step for point in svd.Scalars(tag_of(metric))] == [0, 40]
+        assert svd.Scalars(tag_of(metric))[-1].value == pytest.approx(record["references"]["svd"][metric], rel=1e-5)
+        assert ours.Scalars(tag_of(metric))[-1].value == pytest.approx(record["metrics"][metric]["mean"], rel=1e-5)
+    for tag in ("error/val/mse", "train/mse"):
+        assert [point.step for point in ours.Scalars(tag)] == [20, 40, 40]  # validations, the final test
     assert [point.step for point in ours.Scalars("train/loss")] == [20, 40]
-    assert "val/mse/over_svd" in ours.Tags()["scalars"]
-    assert set(ours.Tags()["images"]) == {"sine/noise_0.1", "sine/noise_1.0"}
+    assert "versus/val/mse/over_svd" in ours.Tags()["scalars"]
+    assert set(ours.Tags()["images"]) == {"view/sine_noise_0.1", "view/sine_noise_1.0"}
     hyperparameters = ours.summary_metadata["_hparams_/session_start_info"].plugin_data.content
-    for expected in (b"activation", b"prelu", b"latent_dim", b"noise", b"0.1+1.0", b"seed"):
+    for expected in (b"activation", b"prelu", b"latent", b"seed", b"num_seeds", b"debug", b"quick"):
         assert expected in hyperparameters
+    assert sum(file.stat().st_size for file in (run / "tb").rglob("*") if file.is_file()) < 380_000
 
 
 def test_two_runs_of_one_configuration_agree_bit_for_bit(run_train: Run, tmp_path: Path) -> None:
@@ -151,8 +155,8 @@ def test_the_users_sweep_ends_with_one_table(run_train: Run, tmp_path: Path) -> 
     assert [float(row["val/mse mean"]) for row in rows] == sorted(float(row["val/mse mean"]) for row in rows)
     assert "5 of 6 jobs done, about" in done.stdout
     table = done.stdout[done.stdout.index("Sweep of 6 jobs") :]
-    assert {(a, int(k)) for a, k in re.findall(r"(\w+) +│ (\d+) +│ completed", table)} == wanted
-    assert done.stdout.rstrip().endswith("summary.csv")
+    assert {(a, int(k)) for a, k in re.findall(r"(?m)^(relu|tanh|gelu) +(\d) +0\.\d+ ", table)} == wanted
+    assert f"Summary: {sweep.relative_to(tmp_path)}/summary.csv" in table
 
 
 def test_a_failing_job_is_named_and_the_others_are_run(run_train: Run, tmp_path: Path) -> None:

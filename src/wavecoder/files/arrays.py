@@ -135,6 +135,8 @@ class Npy(_Array):
         path = self.path.parent / name
         if path.suffix.lower() != ".npy" or not path.is_file():
             raise FileError(self.path, f"labels={name}: must be a .npy file with a label for each row")
+        if path.samefile(self.path):
+            raise FileError(self.path, f"labels={name}: must be another file than that of the signals")
         with path.open("rb") as file:
             header = read_header(path, file)
             return _labels(path, header, file.read(header.bytes))
@@ -192,6 +194,8 @@ class Npz(_Array):
     def labels(self, name: str | None) -> ndarray | None:
         if name is not None and name not in self._names:
             raise FileError(self.path, f"labels={name}: must be one of {', '.join(self._names)}")
+        if name == self.name:
+            raise FileError(self.path, f"labels={name}: must be another array than that of the signals")
         found = [each for each in (name,) if each] or [each for each in _LABELS_IN_NPZ if each in self._names]
         if not found or found[0] == self.name:
             return None

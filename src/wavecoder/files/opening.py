@@ -33,6 +33,8 @@ def open_stored(path: Path | str, key: str | None = None, labels: str | None = N
     kind = _FORMATS.get(path.suffix.lower())
     if kind is None:
         raise FileError(path, f"files of {', '.join(SUFFIXES)} can be read")
+    if labels is not None and labels == key:
+        raise FileError(path, f"labels={labels}: must be another than key, which holds the signals")
     try:
         if path.stat().st_size == 0:
             raise FileError(path, "is empty")

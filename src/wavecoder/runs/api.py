@@ -93,10 +93,8 @@ def _run(config: "DictConfig") -> Path:
     context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
     try:
         done = run_job(work, config, "hydra.run.dir", None, context, configure_logging=False)
-    except SystemExit as end:
-        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
-            raise KeyboardInterrupt("the same call with the run's folder resumes it") from None
-        raise
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt("the same call with the run's folder resumes it") from None
     if done.status != JobStatus.COMPLETED:
         raise done._return_value  # noqa: SLF001 - `return_value` would write lines of its own
     return Path(config.hydra.runtime.output_dir)

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
-from inspect import Parameter, signature
+from inspect import Parameter
 from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
@@ -20,8 +20,9 @@ from wavecoder.ensemble import Ensemble, check_network, outline, trained_paramet
 from wavecoder.file_source import FileSource
 from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
+from wavecoder.runs.arguments import parameters, refuse_unknown_arguments
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
-from wavecoder.runs.settings import RENAMED, SettingError, Settings
+from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.signals import SinusoidSource
 
 _STEPS_TRIED = 20_000  # of a schedule before the run: a tenth of a second
@@ -73,18 +74,20 @@ def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
     arguments: dict[str, Any] = {"signal_length": settings.data.signal_length, "latent_dim": settings.latent.dim}
     model, activation = option_name(config, "model"), None
     network_class = _class(config, "model")
-    taken, chosen = (
-        _parameters(network_class),
-        {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task),
-    )
+    taken = parameters(network_class)
+    chosen = [key for key in overridden_keys(config.hydra.overrides.task) if key.partition(".")[0] == "activation"]
     takes_any = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values())
     if "activation" in taken or (takes_any and chosen):
         arguments["activation"] = _make_activation(config)
         activation = option_name(config, "activation")
     elif chosen:
         raise SettingError(f"activation={option_name(config, 'activation')}: {network_class.__name__} takes no activation")
+    of_model = _arguments(config, "model")
+    for key in arguments.keys() & of_model.keys():
+        other = {"signal_length": "data.signal_length", "latent_dim": "latent.dim"}.get(key, key)
+        raise SettingError(f"model.{key}: must be left alone; {other} chooses it")
     label = " ".join(name for name in (model if model != "deep" else None, activation) if name)
-    return NetworkChoice(partial(network_class, **arguments, **_arguments(config, "model")), model, activation, label)
+    return NetworkChoice(partial(network_class, **arguments, **of_model), model, activation, label)
 
 
 def _make_activation(config: DictConfig) -> Callable[[], nn.Module]:
@@ -178,8 +181,9 @@ def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torc
     Raises:
         SettingError: It cannot be made, or has parameters to train.
     """
+    kind, arguments = _class(config, "loss"), _arguments(config, "loss")
     with as_setting_error("loss"):
-        loss = _class(config, "loss")(**_arguments(config, "loss"))
+        loss = kind(**arguments)
     if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
         raise SettingError("loss: has parameters to train, which no optimiser is given; those of a network are trained")
     return loss
@@ -227,10 +231,11 @@ def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[
         SettingError: A class cannot be found.
     """
     optimizer_class, arguments = _class(config, "optimizer"), _arguments(config, "optimizer")
-    if "fused" in _parameters(optimizer_class) and (config.trainer.get("accelerator") == "cpu" or torch.cuda.is_available()):
+    if "fused" in parameters(optimizer_class) and (config.trainer.get("accelerator") == "cpu" or torch.cuda.is_available()):
         arguments = {"fused": True} | arguments
     make_optimizer = partial(optimizer_class, **arguments)
     if not config.scheduler.get("_target_"):
+        refuse_unknown_arguments("scheduler", config.scheduler, None)
         return make_optimizer, None
     length = {key: settings.steps for key in _keys(config, "scheduler") if OmegaConf.is_missing(config.scheduler, key)}
     return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
@@ -257,19 +262,12 @@ def _class(config: DictConfig, group: str) -> Any:
     return found
 
 
-def _parameters(kind: Any) -> dict[str, Parameter]:
-    try:
-        return dict(signature(kind).parameters)
-    except ValueError:  # a function that is not written in Python
-        return {}
-
-
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
     """The arguments in a group for the class in its `_target_`, but for those that are filled in later."""
     keys = [key for key in _keys(config, group) if not OmegaConf.is_missing(config[group], key)]
-    for key in keys:
-        if f"{group}.{key}" in RENAMED and key not in _parameters(_class(config, group)):
-            raise SettingError(f"{group}.{key}: is now called {RENAMED[f'{group}.{key}']}")
+    refuse_unknown_arguments(
+        group, [*keys, *(str(key) for key in config[group] if str(key).startswith("_"))], _class(config, group)
+    )
     values = {key: config[group][key] for key in keys}
     return {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()
@@ -287,5 +285,5 @@ def _keys(config: DictConfig, group: str) -> list[str]:
     if not target_is_replaced(config, group):
         return keys
     own, kept = own_settings(group, str(config.hydra.runtime.choices[group])), set_keys(config, group)
-    kept |= {key for key in _parameters(_class(config, group)) if values.get(key) == "???"}
+    kept |= {key for key in parameters(_class(config, group)) if values.get(key) == "???"}
     return [key for key in keys if key in kept or key not in own or values[key] != own[key]]

@@ -14,7 +14,8 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from wavecoder.runs import cli, results, slurm
+from wavecoder.runs import cli, results, slurm, typed
+from wavecoder.runs.arguments import check_hydra, check_objects
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
@@ -42,6 +43,7 @@ class CheckSettings(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
             _check_plugins(config)
+            check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
             settings = from_config(config, _UNKNOWN_FILE if own and config.data.sigma is None else None)
             _check_launcher(config, settings)
@@ -60,6 +62,7 @@ def check_run(config: DictConfig) -> None:
         SettingError: A setting cannot be used.
         OmegaConfBaseException: A value is missing, or of another type.
     """
+    check_hydra(config)
     settings = from_config(config)
     folder = Path(config.hydra.run.dir).absolute()
     if is_first_process(config):  # the others of a sweep's job have its settings too
@@ -68,6 +71,7 @@ def check_run(config: DictConfig) -> None:
     _check_interactive(config)
     _check_training(config, settings, here=True)
     remember_new_folders(folder)
+    typed.note_folder("hydra.run.dir", folder)
 
 
 def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
@@ -102,7 +106,8 @@ def runs_here(config: DictConfig) -> bool:
 def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> None:
     """Refuse for a single run what only sweeps have, and a folder with contents that a run would mistake for its own."""
     given = {"sweep": settings.sweep, "jobs_per_task": settings.jobs_per_task != 1, "detach": settings.detach}
-    for key, value in (given | {"stack_seeds": settings.stack_seeds}).items():
+    given |= {"stack_seeds": settings.stack_seeds, "table": not settings.table}
+    for key, value in given.items():
         if value:
             raise SettingError(f"{key}={_as_typed(config[key])}: is for a sweep, which needs -m")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
@@ -193,6 +198,7 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 
     check_training(config, settings, here)

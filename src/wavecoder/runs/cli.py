@@ -7,10 +7,10 @@ import atexit
 import gc
 import os
 import re
+import signal
 import sys
 import traceback
 import warnings
-from collections.abc import Iterable
 from importlib.metadata import version
 from typing import NoReturn
 
@@ -20,7 +20,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import job, resolvers
+from wavecoder.runs import completion, job, resolvers
 from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
@@ -38,13 +38,13 @@ def main() -> None:
 
     commands = {"train": train} | COMMANDS
     name = sys.argv[1] if len(sys.argv) > 1 else "--help"
-    if name == "-sc":
-        _complete(os.environ.get("COMP_LINE", ""), commands)
+    if completion.is_asked_for([name]):
+        completion.answer(sys.argv[1:], commands)
     elif name in commands:
         sys.argv[:2] = [f"wavecoder {name}"]
         commands[name]()
     elif name == "--version":
-        print(f"wavecoder {version('wavecoder')}")
+        show_version()
     elif name in ("--help", "-h"):
         lines = [f"  {name:10}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
         print("usage: wavecoder COMMAND …\n", "commands:", *lines, "\n`wavecoder COMMAND --help` says more.", sep="\n")
@@ -52,13 +52,10 @@ def main() -> None:
         exit_with_error(SettingError(f"{name}: no such command; there are {', '.join(commands)}"))
 
 
-def _complete(line: str, commands: Iterable[str]) -> None:
-    """Print what a shell can complete a line of the command `wavecoder` with."""
-    if line.startswith("wavecoder train "):
-        os.environ["COMP_LINE"] = line.replace(" train", "", 1)  # Hydra knows programs without subcommands only
-        train()
-    else:
-        print(*commands)
+def show_version() -> NoReturn:
+    """Print the version and leave."""
+    print(f"wavecoder {version('wavecoder')}")
+    sys.exit()
 
 
 def train() -> None:
@@ -66,17 +63,23 @@ def train() -> None:
 
     Takes the arguments of this process, and leaves with status 2 on bad input.
     """
+    if "--version" in sys.argv[1:]:  # which would be Hydra's
+        show_version()
+    if completion.is_asked_for(sys.argv[1:]):
+        completion.answer(sys.argv[1:])
     if not wants_traceback():
         # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
         os.environ["HYDRA_FULL_ERROR"] = "1"
         os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
     try:
+        from wavecoder.runs import typed
+
+        typed.remember(sys.argv)
         arguments = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))  # it may stand anywhere
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
-        print("\nInterrupted; re-running the command resumes a named sweep or a run with a folder of its own", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        leave_interrupted()
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
@@ -84,6 +87,15 @@ def train() -> None:
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
             sys.exit(FAILED)
         exit_with_error(error)
+
+
+def leave_interrupted() -> NoReturn:
+    """Say in one line how what Ctrl-C has ended is resumed, and leave with status 130."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
+    from wavecoder.runs import typed
+
+    print(f"\n{typed.interrupted()}", file=sys.stderr)
+    sys.exit(INTERRUPTED)
 
 
 def lost_job(error: Exception) -> str:

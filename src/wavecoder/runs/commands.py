@@ -4,9 +4,11 @@ import argparse
 import signal
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
+from wavecoder.runs import completion
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
 
@@ -38,6 +40,20 @@ def cancel() -> None:
     from wavecoder.runs.status import cancel_sweep
 
     _call(cancel_sweep, arguments.sweep)
+
+
+def tensorboard() -> None:
+    """Show the curves of a run, a sweep or all runs in TensorBoard, until Ctrl-C."""
+    parser = _parser(tensorboard)
+    folder = Path("outputs")
+    parser.add_argument("folder", type=Path, nargs="?", default=folder, help=f"of a run, of a sweep, or of many ({folder})")
+    parser.add_argument("--host", default="localhost", help="0.0.0.0 to be reached from other machines (localhost)")
+    parser.add_argument("--port", type=int, default=6006, help="of the address to open in a browser (6006)")
+    arguments = parser.parse_args()
+
+    from wavecoder.runs.tensorboard import serve
+
+    sys.exit(_call(serve, arguments.folder, arguments.host, arguments.port))
 
 
 def denoise() -> None:
@@ -105,7 +121,7 @@ def evaluate() -> None:
     _call(measure_again, given.runs, wanted, given.output, given.device)
 
 
-COMMANDS = {command.__name__: command for command in (report, status, cancel, evaluate, denoise, export)}
+COMMANDS = {command.__name__: command for command in (report, status, cancel, tensorboard, evaluate, denoise, export)}
 """All commands but `train`, by name, in the order in which help shows them."""
 
 
@@ -117,7 +133,11 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(command: Callable[[], None]) -> argparse.ArgumentParser:
-    return _Parser(description=(command.__doc__ or "").splitlines()[0])
+    if completion.is_asked_for(sys.argv[1:]):
+        sys.exit()  # the shell completes names of files by itself
+    parser = _Parser(description=(command.__doc__ or "").splitlines()[0])
+    parser.add_argument("--version", action="version", version=f"wavecoder {version('wavecoder')}", help="show the version")
+    return parser
 
 
 def _add_seed(parser: argparse.ArgumentParser) -> None:

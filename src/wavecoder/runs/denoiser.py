@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterator
 from functools import partial
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -83,8 +84,8 @@ class Denoiser:
         scaling = model.scaling
         if model.seed == "all":
             raise ValueError("seed=all cannot denoise; must be best, mean or a seed")
-        if noise is not None and not 0 <= noise < math.inf:
-            raise ValueError(f"noise={noise}: must be a number, 0 or more")
+        if noise is not None and (not isinstance(noise, Real) or isinstance(noise, bool) or not 0 <= noise < math.inf):
+            raise ValueError(f"noise={noise!r}: must be a number, 0 or more")
         if level not in LEVELS:
             raise ValueError(f"level={level}: must be one of {', '.join(LEVELS)}")
         if level == "match" and scaling.kind != "none":

@@ -18,6 +18,7 @@ from wavecoder.families import FAMILIES
 from wavecoder.runs import results, tables
 from wavecoder.runs.load import load
 from wavecoder.runs.measure import Measured, Wanted
+from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import torch_threads
 from wavecoder.signals import Prior
@@ -129,21 +130,19 @@ def _described(measured: Measured) -> dict[str, Any]:
 
 def _print(measured: Mapping[str, Measured], output: Path) -> None:
     console = Console()
-    if not console.is_terminal:
-        console.width = 120  # as at the end of a run
     first = next(iter(measured.values()))
     if len(measured) == 1:
         title = f"{_network(first)}: mean squared error per value"
         tables.print_errors(console, first.record, title)
     else:
         title = "mean squared error per value" + (", mean ± std over seeds" if first.record["num_seeds"] > 1 else "")
-        console.print(tables.comparison_table({name: each.record for name, each in measured.items()}, console.width, title))
+        tables.comparison_table({name: each.record for name, each in measured.items()}, title).print(console)
     for name, each in measured.items():
         prefix = f"{name}  {_network(each)}: " if len(measured) > 1 else "the run: "
-        console.print(f"{prefix}{os.path.relpath(each.model.folder)}", soft_wrap=True, highlight=False)
+        say(console, f"{prefix}{os.path.relpath(each.model.folder)}")
     for note in _notes(measured):
-        console.print(note, soft_wrap=not console.is_terminal, highlight=False)
-    console.print(f"Everything about this evaluation is in {os.path.relpath(output)}", soft_wrap=True, highlight=False)
+        say(console, note)
+    say(console, f"Everything about this evaluation is in {os.path.relpath(output)}")
 
 
 def _network(measured: Measured) -> str:

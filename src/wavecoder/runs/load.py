@@ -192,7 +192,7 @@ class Trained:
 
     @cached_property
     def moments(self) -> Moments:
-        """What the references were fitted to: moments of the training signals, or of their distribution (basis=population)."""
+        """Moments of the training signals, or of their distribution (basis=population), to which the references were fitted."""
         if self._data_state:
             return Moments(*(self._data_state[name].to(self.device) for name in ("mean", "second_moment")))
         assert self.source is not None, "only files can be missing"
@@ -204,7 +204,7 @@ class Trained:
 
     @cached_property
     def references(self) -> Mapping[str, "FittedReference"]:
-        """The references, by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
+        """The references by name, fitted as in the run: SVD and PCA of the latent's size, Wiener; Bayes if there is a prior."""
         prior = None if self._data_state or self.source is None else self.source.prior(self.device)
         fitted = fitted_references(self.latent_dim, prior, self.moments)
         return {name: FittedReference(each, self) for name, each in fitted.items()}
@@ -272,7 +272,7 @@ def _chosen(seed: Seed, saved: SavedRun) -> int | str:
         return seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or seed not in saved.seeds:
         has = f"{saved.seeds[0]} to {saved.seeds[-1]}" if len(saved.seeds) > 1 else str(saved.seeds[0])
-        raise SettingError(f"seed={seed}: must be best, all, mean, or one of the run's, {has}")
+        raise SettingError(f"seed={seed}: must be best, mean, or one of the run's, {has}; wavecoder.load takes all too")
     return int(seed)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -152,6 +153,12 @@ def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[
     return [tuple(job) for job in BasicSweeper.split_arguments(of_jobs, max_batch_size=None)[0]]
 
 
+def short_names(jobs: Sequence[Job]) -> dict[str, str]:
+    """What tells each job from the others, in a few words, by its name."""
+    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
+    return {job.name: " ".join(each.replace("'", "") for each in job.overrides if each not in common) or job.name for job in jobs}
+
+
 def make_job(composer: Composer, overrides: Sequence[str]) -> Job:
     """One job of a sweep."""
     return Job(composer.name(overrides), tuple(overrides), composer.fingerprint(overrides))
@@ -185,6 +192,27 @@ def _stack(others: tuple[str, ...], members: Sequence[tuple[int, Job]], composer
     overrides = (*others, f"seed={members[0][0]}", f"num_seeds={len(members)}")
     job = make_job(composer, overrides)
     return Job(f"{STACKS}/{job.name}", job.overrides, job.fingerprint, tuple(member for _, member in members))
+
+
+def shared_seeds(jobs: Iterable[Job], composer: Composer) -> list[str]:
+    """What to say of jobs that differ in `seed` alone and have some seeds in common, as `seed=1,2 num_seeds=2` gives."""
+    alike: dict[tuple[str, ...], list[Job]] = {}
+    for job in jobs:
+        if any(override.startswith("seed=") for override in job.overrides):
+            alike.setdefault(tuple(each for each in job.overrides if not each.startswith("seed=")), []).append(job)
+    said: dict[str, None] = {}
+    for group in alike.values():
+        number = composer.compose(group[0].overrides).num_seeds if len(group) > 1 else 1
+        firsts = sorted(composer.compose(job.overrides).seed for job in group) if number > 1 else []
+        counts = Counter(first + each for first in firsts for each in range(number))
+        if twice := sorted(seed for seed, count in counts.items() if count > 1):
+            seeds = ", ".join(map(str, twice if len(twice) <= 6 else [*twice[:5], "…"]))
+            given = f"seed={','.join(map(str, firsts))} with num_seeds={number}"
+            line = f"{given}: seeds {seeds} are in several jobs, and count each time"
+            if len(counts) == max(counts) - min(counts) + 1:  # no gaps
+                line += f"; seed=range({min(counts)},{max(counts) + 1},{number}) has each once"
+            said[line] = None
+    return list(said)
 
 
 def without_hydra(config: DictConfig) -> DictConfig:

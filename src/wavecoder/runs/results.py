@@ -167,6 +167,16 @@ def as_choices(overrides: Iterable[str]) -> dict[str, str]:
     return {key.lstrip("+~"): value.replace("'", "") for key, _, value in (each.partition("=") for each in overrides)}
 
 
+def as_value(text: str) -> bool | float | str:
+    """A choice as what it stands for: a number or a truth value, or else the text."""
+    if text in ("true", "false"):
+        return text == "true"
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
 def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """What tables of all jobs hold: a row for each, with its choices, and its metrics and those of the references."""
     rows = []
@@ -210,6 +220,15 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "num_seeds": num_seeds,
         "timing": first["timing"] | {"fit_seconds": seconds},
     }
+
+
+def diverged(job: Mapping[str, Any]) -> str:
+    """What there is to say of a completed run whose final errors are no numbers, for some seed or for all; else nothing."""
+    values = job.get("metrics", {}).get("val/mse", {}).get("per_seed", ())
+    lost = sum(value is None for value in values)
+    if not lost:
+        return ""
+    return "diverged" if lost == len(values) else f"{lost} of {len(values)} seeds diverged"
 
 
 def rank(job: Mapping[str, Any]) -> tuple[bool, float]:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import os
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
 from omegaconf import DictConfig, open_dict, read_write
 from rich.console import Console
@@ -23,11 +22,12 @@ from torch import nn
 from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.runs import build, results, tables
+from wavecoder.runs import build, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit
 from wavecoder.training.module import AutoencoderModule
@@ -144,16 +144,22 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
     if trainer.is_global_zero:
         log.info("%s", describe(run))
         results.note_engine(run.folder, {"name": run.engine.name, "reason": run.engine.reason})
+        if isinstance(trainer.logger, TensorBoardCurves):
+            trainer.logger.log_settings(_hyperparameters(run))
     try:
         outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except SystemExit as end:
+        if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
+            raise KeyboardInterrupt from None
+        raise
     except MisconfigurationException as error:  # Lightning looks at some of its arguments no sooner
         if trainer.global_step == 0:
             raise SettingError(f"trainer: {' '.join(str(error).split())}") from error
         raise
     record = _record(run, config, outcome)
     if trainer.is_global_zero:
-        if isinstance(trainer.logger, TensorBoardLogger):
-            _log_hyperparameters(trainer.logger, record)
+        if isinstance(trainer.logger, TensorBoardCurves):
+            trainer.logger.log_success()
             trainer.logger.finalize("success")  # it was opened again, and has a thread
         results.write_results(run.folder, record)
         _print_results(record, run.folder)
@@ -218,17 +224,12 @@ def describe(run: Run) -> str:
     return f"{run.network.label} autoencoder {layers}, {parameters:,} parameters, {seeds}; {engine}"
 
 
-def _log_hyperparameters(logger: TensorBoardLogger, record: dict[str, Any]) -> None:
-    """Fill TensorBoard's HPARAMS tab, where the runs of a sweep are compared."""
-    noise = "+".join(map(str, record["noise"]["eval_std"])) or "none"
-    keys = ("network", "latent_dim", "model", "activation", "seed", "num_seeds")
-    hyperparameters = {key: record[key] or "none" if key == "activation" else record[key] for key in keys}
-    hyperparameters |= {"noise": noise, "train_noise": record["noise"]["train_std"]}
-    means = {metric: summary["mean"] for metric, summary in record["metrics"].items()}
-    # at the last step: TensorBoard drops what is before a step that comes again
-    step = record["timing"]["steps"]
-    logger.log_hyperparams(hyperparameters, {metric: mean for metric, mean in means.items() if mean is not None}, step)
-    logger.save()
+def _hyperparameters(run: Run) -> dict[str, Any]:
+    """What TensorBoard's tab HPARAMS compares runs by: what every run has, few so that metrics are in sight, and its choices."""
+    values = {"activation": run.network.activation or "none", "latent": run.settings.latent.dim, "seed": run.settings.seed}
+    told = {"latent.dim", *OF_SWEEPS}
+    chosen = results.as_choices(HydraConfig.get().overrides.task).items()
+    return {key: results.as_value(value) for key, value in chosen if key not in told and not key.startswith("hydra.")} | values
 
 
 def _print_results(record: dict[str, Any], folder: Path) -> None:
@@ -236,11 +237,10 @@ def _print_results(record: dict[str, Any], folder: Path) -> None:
     if HydraConfig.get().mode == RunMode.MULTIRUN:
         return  # the sweep ends with one table of all its jobs
     console = Console()
-    if not console.is_terminal:
-        console.width = 120  # a log file has no width; Rich would take 80 columns and fold the table
     if record["references"]:
+        console.print()
         tables.print_errors(console, record)
-    console.print(f"Everything about this run is in {os.path.relpath(folder)}", soft_wrap=True, highlight=False)
+    typed.print_next_of_run(folder, record)
 
 
 def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:

@@ -69,7 +69,7 @@ class ResumeSearch(Callback):
         jobs = read_sweep(folder)
         if jobs and jobs[0]["status"] == "completed":
             _write_best(folder, jobs[0])
-        conclude(folder, [Job(job["job"], (), job.get("config_fingerprint", "")) for job in jobs])
+        conclude(folder, [Job(job["job"], (), job.get("config_fingerprint", "")) for job in jobs], config.table)
 
 
 def _write_best(folder: Path, best: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, is_dataclass
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
@@ -35,7 +36,7 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 
-OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach")
+OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table")
 """Settings of a sweep as a whole, which no job of it has."""
 
 _CHOICES = {
@@ -185,6 +186,7 @@ class Settings:
     jobs_per_task: int = 1
     stack_seeds: bool = False
     detach: bool = False
+    table: bool = True
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -297,8 +299,12 @@ def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
             _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
 
 
-def no_such_setting(full_key: str, known: Iterable[str]) -> str:
-    """What to say of a setting that does not exist."""
+def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such setting") -> str:
+    """What to say of a setting that does not exist: the one that was meant, as far as that can be guessed, or those there are."""
     if full_key in RENAMED:
         return f"is now called {RENAMED[full_key]}"
-    return f"no such setting; there are {', '.join(sorted(known))}"
+    known = sorted(known)
+    prefix, _, key = full_key.rpartition(".")
+    if near := get_close_matches(key, known, n=1, cutoff=0.7):
+        return f"{what}; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?"
+    return f"{what}; there are {', '.join(known)}" if known else what

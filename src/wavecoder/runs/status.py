@@ -4,13 +4,16 @@ import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from wavecoder.runs import results, slurm
-from wavecoder.runs.plan import Job
+from wavecoder.runs.plan import Job, short_names
+from wavecoder.runs.screen import say, width_of, wrap
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import State, Store
 from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
@@ -97,23 +100,39 @@ def show_status(folder: Path) -> None:
     others = [Job(name, (), state.fingerprint or "") for name, state in states.items() if name not in asked]
     jobs = [*asked.values(), *others]
     now = _states_now(folder, jobs, states)
+    for each in records:
+        if each["job"] in now and now[each["job"]][0] == "completed" and (lost := results.diverged(each)):
+            now[each["job"]] = ("diverged", "" if lost == "diverged" else lost)
     counts = Counter(kind for kind, _ in now.values())
-    order = ("completed", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
+    order = ("completed", "diverged", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
     line = ", ".join(f"{counts[kind]:,} {kind}" for kind in order if counts[kind])
-    print(f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
+    say(Console(), f"{len(jobs):,} jobs: {line}{_time_left(states, counts)}")
     rows = []
-    for kind in ("running", "queued", "failed", "lost"):
+    for kind in ("running", "queued", "diverged", "failed", "lost"):
         found = [(kind, name, about) for name, (state, about) in now.items() if state == kind]
         rows += found[:_SHOWN]
         if len(found) > _SHOWN:
             rows.append((kind, f"… and {len(found) - _SHOWN:,} more", ""))
-    widths = [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    for kind, name, about in rows:  # whole, however narrow the terminal is: the beginnings of names are alike
-        print(f"{kind:{widths[0]}}  {name:{widths[1]}}  {about}".rstrip())
+    _print_rows(rows, short_names(jobs))
     measured = [each for each in records if each.get("metrics", {}).get("val/mse", {}).get("mean") is not None]
     if measured:
         best = min(measured, key=results.rank)
-        print(f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
+        say(Console(), f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
+
+
+def _print_rows(rows: Sequence[tuple[str, str, str]], short: Mapping[str, str]) -> None:
+    """Print jobs, each with what it does and what there is to say about it, in one line or, in a narrow terminal, in several."""
+    console = Console()
+    width, widths = width_of(console), [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
+    lines = [f"{kind:{widths[0]}}  {name:{widths[1]}}  {about}".rstrip() for kind, name, about in rows]
+    if max(map(len, lines), default=0) > width:
+        lines, indent = [], " " * (widths[0] + 2)
+        for kind, name, about in rows:
+            shown = name if len(indent) + len(name) <= width else short.get(name, name)
+            lines += wrap(f"{kind:{widths[0]}}  {shown}", width, indent)
+            lines += wrap(indent + about, width, indent) if about else []
+    for line in lines:
+        console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
 def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> dict[str, tuple[str, str]]:

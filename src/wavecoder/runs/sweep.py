@@ -18,9 +18,10 @@ from omegaconf import DictConfig, OmegaConf
 from rich.console import Console
 from rich.progress import track
 
-from wavecoder.runs import cli, results, slurm
+from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
-from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, stack_seeds
+from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
+from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
@@ -60,10 +61,13 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
         new = stack_seeds(new, composer)
     check_jobs(new, composer, runs_here(config))
 
+    typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
     OmegaConf.save(config, folder / "multirun.yaml")
     with Store(folder) as store:
         store.remember({job: composer.key(job.overrides) for job in jobs})
+    for line in shared_seeds(jobs, composer):
+        say(Console(), line)
     waiting = f"{len(queued)} queued or running, " if queued else ""
     place = os.path.relpath(folder)
     print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
@@ -73,7 +77,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
         elif new:
             _run_here(config, context, folder, new, composer)
     if not config.detach:
-        conclude(folder, jobs)
+        conclude(folder, jobs, config.table)
 
 
 def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
@@ -244,23 +248,30 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
             count_done()  # names those that failed after the last look
 
 
-def conclude(folder: Path, asked: Sequence[Job]) -> None:
+def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
     """Print the table of a sweep's jobs, name those that were lost, and write `summary.csv`.
 
     Leaves with status 1 if one of those asked for is not completed.
+
+    Args:
+        folder: The sweep's.
+        asked: The jobs that the command asked for.
+        table: Whether the table is printed, and what can be done with the results.
     """
     from wavecoder.runs import tables  # imports torch
 
     wanted = {job.name: job.fingerprint for job in asked}
     jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
-    console = Console()
-    if not console.is_terminal:
-        console.width = 140
-    console.print(tables.sweep_table(jobs))
-    if len(engines := results.engines(jobs)) > 1:
-        counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
-        console.print(f"Trained by different engines, which round differently: {counts}", soft_wrap=True, highlight=False)
-    console.print(f"Summary: {os.path.relpath(tables.write_summary(folder, jobs))}", soft_wrap=True, highlight=False)
+    summary = tables.write_summary(folder, jobs)
+    if table:
+        console = Console()
+        console.print()
+        tables.sweep_table(jobs).print(console)
+        if len(engines := results.engines(jobs)) > 1:
+            counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
+            say(console, f"Trained by different engines, which round differently: {counts}")
+        say(console, f"Summary: {os.path.relpath(summary)}")
+        typed.print_next_of_sweep(folder)
     incomplete = _incomplete(folder, asked)
     try:
         for name, why in lost_jobs(folder, incomplete).items():

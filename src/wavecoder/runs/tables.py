@@ -2,65 +2,65 @@
 
 import csv
 import io
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.results import as_rows, pool_seeds, varied
+from wavecoder.runs.results import as_rows, diverged, pool_seeds, varied
+from wavecoder.runs.screen import Column, Table
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"
 _SHOWN = 20  # rows of a table that is printed
+# where there is no room for all, the highest go first
+_LEFT_OUT = {"pca": 6, "wiener": 5, "best": 4, "seconds": 3, "svd": 2, "bayes": 1}
 
 
 def print_errors(console: Console, results: Mapping[str, Any], title: str = "") -> None:
-    """Print the closing table of a run, or where it would not fit a narrower one."""
-    table = closing_table(results, title)
-    if table_width(table) > console.width:
-        table = comparison_table({"autoencoder": results}, console.width, title or str(table.title))
-    console.print(table)
+    """Print the closing table of a run."""
+    closing_table(results, title).print(console)
 
 
-def table_width(table: Table) -> int:
-    """The columns of a console that a table needs."""
-    return Console(width=10_000).measure(table).maximum
+def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
+    """The table at the end of a run: every error of the autoencoder next to those of the references."""
+    seeds, metrics, references = results["num_seeds"], results["metrics"], results["references"]
+    measured = list(next(iter(references.values())))
+    summaries = [metrics[metric] for metric in measured]
+    if seeds == 1:
+        columns = [_numbers("autoencoder", map(_mean, summaries))]
+    else:
+        columns = [
+            _numbers(f"mean ± std of {seeds}", map(_mean_and_std, summaries)),
+            _numbers("best", (number(summary["min"]) for summary in summaries), _LEFT_OUT["best"]),
+        ]
+    columns += [_of_reference(name, REFERENCES[name].label, errors, measured) for name, errors in references.items()]
+    for name in references:
+        if REFERENCES[name].show_ratio:
+            ratios = (metrics.get(f"{metric}/over_{name}", {}).get("mean") for metric in measured)
+            columns.append(_numbers(f"/ {REFERENCES[name].label}", map(number, ratios)))
+    title = title or f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
+    return Table(title, (Column("error", tuple(measured), is_text=True),), tuple(columns), _missing(references))
 
 
-def comparison_table(runs: Mapping[str, Mapping[str, Any]], width: int, title: str) -> Table:
+def comparison_table(runs: Mapping[str, Mapping[str, Any]], title: str) -> Table:
     """The errors of several runs side by side, and those of the references, once where runs have the same.
 
     Args:
         runs: The results of each run, by the heading of its column.
-        width: The columns of the console. In a narrow one only those references are shown whose ratios matter.
         title: Title of the table.
     """
+    every = [errors for results in runs.values() for errors in results["references"].values()]
+    measured = list(dict.fromkeys(metric for errors in every for metric in errors))
+    columns = [
+        _numbers(heading, (_mean_and_std(results["metrics"].get(metric), "\n") for metric in measured))
+        for heading, results in runs.items()
+    ]
     names = list(dict.fromkeys(name for results in runs.values() for name in results["references"]))
-    table = _comparison(runs, names, title)
-    table.caption = _missing(names)
-    if table_width(table) > width and (left_out := [name for name in names if not REFERENCES[name].show_ratio]):
-        table = _comparison(runs, [name for name in names if name not in left_out], title)
-        table.caption = f"a wider table shows {', '.join(REFERENCES[name].label for name in left_out)} too"
-    return table
-
-
-def _missing(names: Sequence[str]) -> str | None:
-    """What has to be said of a reference that is not shown."""
-    # Wiener filter and Bayes denoiser are measured on the same noisy signals
-    return "no Bayes: the distribution of the signals is not known" if "wiener" in names and "bayes" not in names else None
-
-
-def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], title: str) -> Table:
-    table = Table(title=title, box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    table.add_column("error", no_wrap=True)
-    for heading in runs:
-        table.add_column(heading, justify="right", no_wrap=True)
-    references: list[Mapping[str, float]] = []
     for name in names:
         groups: list[tuple[list[str], Mapping[str, float]]] = []  # of runs for which the reference is the same
         for heading, results in runs.items():
@@ -74,100 +74,113 @@ def _comparison(runs: Mapping[str, Mapping[str, Any]], names: Sequence[str], tit
                 alike.append(heading)
         for members, errors in groups:
             label = REFERENCES[name].label
-            table.add_column(
-                label if len(members) == len(runs) else f"{label}\n{' '.join(members)}", justify="right", no_wrap=True
-            )
-            references.append(errors)
-    metrics = dict.fromkeys(metric for results in runs.values() for errors in results["references"].values() for metric in errors)
-    for metric in metrics:
-        cells = [_mean_and_std(results["metrics"].get(metric), results["num_seeds"]) for results in runs.values()]
-        table.add_row(metric, *cells, *(_number(errors[metric], 3) if metric in errors else "" for errors in references))
-    return table
+            heading = label if len(members) == len(runs) else f"{label}\n{' '.join(members)}"
+            column = _of_reference(name, heading, errors, measured)
+            columns.append(replace(column, left_out=0) if REFERENCES[name].show_ratio else column)
+    return Table(title, (Column("error", tuple(measured), is_text=True),), tuple(columns), _missing(names))
 
 
-def _mean_and_std(summary: Mapping[str, Any] | None, num_seeds: int) -> str:
-    if summary is None:
-        return ""
-    spread = f"\n± {_number(summary['std'], 2)}" if num_seeds > 1 and summary["std"] is not None else ""
-    return _number(summary["mean"], 3) + spread
+def _of_reference(name: str, heading: str, errors: Mapping[str, float], measured: Sequence[str]) -> Column:
+    return _numbers(heading, (number(errors.get(metric)) for metric in measured), _LEFT_OUT.get(name, 0))
 
 
-def closing_table(results: Mapping[str, Any], title: str = "") -> Table:
-    """The table at the end of a run: every error of the autoencoder next to those of the references."""
-    seeds, names = results["num_seeds"], list(results["references"])
-    title = title or f"{results['network']} autoencoder, latent {results['latent_dim']}: mean squared error per value"
-    table = Table(title=title, caption=_missing(names), box=box.SIMPLE_HEAD)
-    table.add_column("error", no_wrap=True)
-    table.add_column("autoencoder" if seeds == 1 else f"mean ± std of {seeds}", justify="right")
-    if seeds > 1:
-        table.add_column("best", justify="right")
-    for name in names:
-        table.add_column(REFERENCES[name].label, justify="right")
-    ratios = {name: f"over_{name}" for name in names if REFERENCES[name].show_ratio}
-    for name in ratios:
-        table.add_column(f"/ {REFERENCES[name].label}", justify="right")
-    metrics = results["metrics"]
-    for metric in next(iter(results["references"].values())):
-        summary = metrics[metric]
-        row = [_number(summary["mean"], 3)]
-        if seeds > 1:
-            spread = "" if summary["std"] is None else f" ± {_number(summary['std'], 2)}"
-            row = [f"{_number(summary['mean'], 3)}{spread}", _number(summary["min"], 3)]
-        row += [_number(errors[metric], 3) if metric in errors else "" for errors in results["references"].values()]
-        for key in ratios.values():
-            ratio = metrics.get(f"{metric}/{key}")
-            row.append(_number(ratio["mean"], 3) if ratio else "")
-        table.add_row(metric, *row)
-    return table
-
-
-def closing_line(results: Mapping[str, Any]) -> str:
-    """The end of a run in one line."""
-    line = f"val/mse {_number(results['metrics']['val/mse']['mean'])}"
-    if "val/mse/over_svd" in results["metrics"]:
-        line += f" = {_number(results['metrics']['val/mse/over_svd']['mean'], 3)} × SVD"
-    return f"{line} after {results['timing']['steps']:,} steps in {results['timing']['fit_seconds']:.1f} s"
-
-
-def _number(value: float | None, digits: int = 4) -> str:
-    return "diverged" if value is None else f"{value:.{digits}g}"
+def _missing(names: Iterable[str]) -> tuple[str, ...]:
+    """What has to be said of a reference that is not shown."""
+    # Wiener filter and Bayes denoiser are measured on the same noisy signals
+    names = set(names)
+    return ("No Bayes: the distribution of the signals is not known",) if "wiener" in names and "bayes" not in names else ()
 
 
 def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     """The table at the end of a sweep: a row for each job, seeds pooled, and a column for each override in which they differ.
 
-    Of many jobs it shows the best and those without a result.
+    Of many jobs it shows the best and those without a result. What is the same for all, as a status of completed, is left out.
     """
     pooled = pool_seeds(jobs)
     good, others = ([job for job in pooled if ("metrics" in job) == measured] for measured in (True, False))
-    hidden = max(0, len(good) - _SHOWN) + max(0, len(others) - _SHOWN)
-    caption = f"{hidden:,} more rows are in {SUMMARY}" if hidden else None
-    table = Table(title=f"Sweep of {len(jobs):,} jobs, best first: mean squared error per value", caption=caption)
+    shown = [*good[:_SHOWN], *others[:_SHOWN]]
     keys = varied(jobs)
-    for key in keys or ["job"]:
-        table.add_column(key, overflow="fold")
-    table.add_column("status", overflow="fold")
-    for heading in ("seconds", "val/mse", "± std", "SVD", "ratio to SVD"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for job in (*good[:_SHOWN], *others[:_SHOWN]):
-        choices = [escape(_short(job["overrides"].get(key, ""))) for key in keys] or [escape(job["job"])]
-        if job["status"] != "completed":
-            table.add_row(*choices, escape(f"{job['status']}: {job['error']}") if "error" in job else job["status"])
-            continue
-        error, ratio = job["metrics"]["val/mse"], job["metrics"].get("val/mse/over_svd")
-        numbers = [f"{job['timing']['fit_seconds']:.1f}", _number(error["mean"]), _number(error["std"], 2)]
-        if ratio is not None:
-            numbers += [_number(job["references"]["svd"]["val/mse"]), _number(ratio["mean"], 3)]
-        table.add_row(*choices, job["status"], *numbers)
-    return table
+    names = [Column(key, tuple(_short(job["overrides"].get(key, "")) for job in shown), is_text=True) for key in keys]
+    cells = [cell for column in names for cell in column.cells]
+    if 2 * cells.count("") >= len(cells):  # jobs of different kinds, or a single one
+        names = [Column("job", tuple(_label(job, keys) for job in shown), is_text=True)]
+    columns, notes = [], []
+    statuses = [diverged(job) or job["status"] for job in shown]
+    if set(statuses) != {"completed"}:
+        plain = tuple("" if status == "completed" else status for status in statuses)
+        columns.append(Column("status", plain, is_text=True))
+    errors = [job["metrics"]["val/mse"] if "metrics" in job else {} for job in shown]
+    columns.append(_numbers("val/mse", (number(error.get("mean"), 4) for error in errors)))
+    if any(len(error.get("per_seed", ())) > 1 for error in errors):
+        spreads = (error["std"] if len(error.get("per_seed", ())) > 1 else None for error in errors)
+        columns.append(_numbers("± std", (number(spread, 2) for spread in spreads)))
+    ratios = [job.get("metrics", {}).get("val/mse/over_svd", {}).get("mean") for job in shown]
+    if any(ratio is not None for ratio in ratios):
+        columns.append(_numbers("/ SVD", map(number, ratios)))
+    of_svd = [number(job.get("references", {}).get("svd", {}).get("val/mse"), 4) for job in shown]
+    if len(same := {each for each in of_svd if each}) == 1 and len(good) > 1:
+        notes.append(f"SVD: {same.pop()} in all")
+    elif same:
+        columns.append(_numbers("SVD", of_svd, _LEFT_OUT["svd"]))
+    seconds = (f"{job['timing']['fit_seconds']:.1f}" if "timing" in job else "" for job in shown)
+    columns.append(_numbers("seconds", seconds, _LEFT_OUT["seconds"]))
+    hidden = len(pooled) - len(shown)
+    notes += [f"{hidden:,} more rows are in {SUMMARY}"] if hidden else []
+    for job in shown:
+        if "error" in job:
+            notes.append(f"{_label(job, keys)} {job['status']}: {job['error']}")
+    title = f"Sweep of {len(jobs):,} jobs, best first: mean squared error per value"
+    return Table(title, tuple(names), tuple(columns), tuple(notes))
+
+
+def _label(job: Mapping[str, Any], keys: Sequence[str]) -> str:
+    """What tells a job from others."""
+    chosen = [f"{key}={_short(job['overrides'][key])}" for key in keys if key in job["overrides"]]
+    return " ".join(chosen) or str(job["job"])
+
+
+def closing_line(results: Mapping[str, Any]) -> str:
+    """The end of a run in one line."""
+    after = f"after {results['timing']['steps']:,} steps in {results['timing']['fit_seconds']:.1f} s"
+    if lost := diverged(results):
+        return f"{lost}: val/mse is not a number {after}"
+    line = f"val/mse {number(results['metrics']['val/mse']['mean'], 4)}"
+    if "val/mse/over_svd" in results["metrics"]:
+        line += f" = {number(results['metrics']['val/mse/over_svd']['mean'])} × SVD"
+    return f"{line} {after}"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number with some digits, as `0.0410`, `4.28e-06` or `1,740`; nothing for what has none."""
+    if value is None:
+        return ""
+    rounded = float(f"{value:.{digits}g}")
+    return f"{rounded:,.0f}" if 10**digits <= abs(rounded) < 1e7 else f"{rounded:#.{digits}g}".rstrip(".")
+
+
+def _numbers(heading: str, cells: Iterable[str], left_out: int = 0) -> Column:
+    return Column(heading, tuple(cells), left_out=left_out)
+
+
+def _mean(summary: Mapping[str, Any]) -> str:
+    return "diverged" if summary["mean"] is None else number(summary["mean"])
+
+
+def _mean_and_std(summary: Mapping[str, Any] | None, separator: str = " ") -> str:
+    if summary is None:
+        return ""
+    if summary["mean"] is None or len(summary["per_seed"]) == 1:
+        return _mean(summary)
+    return f"{number(summary['mean'])}{separator}± {number(summary['std'], 2)}"
 
 
 def _short(choice: str) -> str:
     """A choice as tables show it: a search draws numbers with more digits than anyone reads."""
     try:
-        return choice if len(choice) < 8 else f"{float(choice):.4g}"
+        value = float(choice)
     except ValueError:
         return choice
+    return choice if len(choice) < 8 or not math.isfinite(value) else f"{value:.4g}"
 
 
 def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:

@@ -26,7 +26,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import job as jobs_module
 from wavecoder.runs import results
-from wavecoder.runs.plan import Composer, Job
+from wavecoder.runs.plan import Composer, Job, short_names
 from wavecoder.runs.stacks import split_stack
 from wavecoder.training.files import write_atomically
 
@@ -146,7 +146,7 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
         composer: Composes their configurations.
         context: Hydra's.
     """
-    jobs, labels = batch.tasks[task], _labels(batch)
+    jobs, labels = batch.tasks[task], short_names([job for each in batch.tasks for job in each])
     for number, job in enumerate(jobs):
         if results.is_complete(results.read_record(folder / job.name), job.fingerprint):
             log.info("%s is complete already, nothing to do", job.name)
@@ -177,13 +177,6 @@ def finish_divisions(folder: Path, jobs: Iterable[Job], composer: Composer) -> N
         waits = any((job.name, job.fingerprint) in wanted for job in stack.stacked)
         if waits and results.is_complete(results.read_record(folder / stack.name), stack.fingerprint):
             split_stack(folder, stack, composer)
-
-
-def _labels(batch: Batch) -> dict[str, str]:
-    """What tells each job of a batch from the others, in a few words."""
-    jobs = [job for task in batch.tasks for job in task]
-    common = set(jobs[0].overrides).intersection(*(job.overrides for job in jobs)) if len(jobs) > 1 else set()
-    return {job.name: " ".join(each.replace("'", "") for each in job.overrides if each not in common) or job.name for job in jobs}
 
 
 def _set_folder(config: DictConfig, sweep: Path, name: str, number: int) -> None:

@@ -133,11 +133,15 @@ class AutoencoderModule(L.LightningModule):
         self.meter = ErrorMeter()
 
     def validation_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
-        with self._evaluation_draws(batch.inputs.device, batch_idx):
+        self.measure(batch, self.meter, batch_idx)
+
+    def measure(self, batch: EvaluationBatch, meter: ErrorMeter, number: int = 0) -> None:
+        """Add the errors of a batch to a meter; `number` is the key of what networks draw that draw random numbers."""
+        with self._evaluation_draws(batch.inputs.device, number):
             if self.engine is None or batch.mean_metric is not None:
-                self.meter.update(batch, self._reconstruct(batch.inputs))
+                meter.update(batch, self._reconstruct(batch.inputs))
             else:  # it need not keep the reconstructions
-                self.meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), batch.inputs.shape[-2])
+                meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), batch.inputs.shape[-2])
 
     def on_validation_epoch_end(self) -> None:
         self.report({metric: errors.mean() for metric, errors in self.meter.compute().items()})

@@ -7,9 +7,7 @@ from typing import Any
 import lightning as L
 import numpy as np
 import torch
-from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
-from matplotlib.image import imread
 from torch import Tensor
 
 from wavecoder import plots, signals
@@ -18,6 +16,7 @@ from wavecoder.metrics import ErrorMeter
 from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES, Reference, fitted_references
 from wavecoder.training.callbacks.references import find_references
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.files import of_member, write_arrays, write_figure
 from wavecoder.training.module import AutoencoderModule
@@ -81,9 +80,8 @@ class ReconstructionFigures(L.Callback):
     def _keep(self, trainer: L.Trainer, name: str, figure: Figure) -> None:
         folder = Path(trainer.default_root_dir) / "figures"
         write_figure(folder, name, figure)
-        if isinstance(trainer.logger, TensorBoardLogger):
-            picture = imread(folder / f"{name}.png")
-            trainer.logger.experiment.add_image(name.replace("_", "/", 1), picture, trainer.global_step, dataformats="HWC")
+        if isinstance(trainer.logger, TensorBoardCurves):
+            trainer.logger.log_picture(name, folder / f"{name}.png", trainer.global_step)
 
 
 def median_member(errors: Tensor) -> Tensor:

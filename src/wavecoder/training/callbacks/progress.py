@@ -7,6 +7,7 @@ from typing import Any
 import lightning as L
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Column
 
 from wavecoder.training.data import datamodule_of
 from wavecoder.training.module import AutoencoderModule
@@ -14,6 +15,7 @@ from wavecoder.training.module import AutoencoderModule
 log = logging.getLogger(__name__)
 
 _READ_EVERY = 0.5  # seconds; reading the loss waits for the device
+_WIDE = 130  # columns of a terminal in which everything has room
 
 
 class TrainingProgress(L.Callback):
@@ -40,13 +42,16 @@ class TrainingProgress(L.Callback):
             return
         datamodule = datamodule_of(trainer)
         total = datamodule.steps_per_epoch * (trainer.max_epochs or 0)
+        # in a narrow terminal the bar gives way, and what can be done without: the time that is left never does
+        kept = Column(no_wrap=True)
         self._bar = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("steps"),
-            TimeRemainingColumn(),
+            BarColumn(None if self._is_narrow else 40),
+            *(() if self._is_narrow else (MofNCompleteColumn(table_column=kept), TextColumn("steps"))),
+            TimeRemainingColumn(table_column=kept),
+            TextColumn("left"),
             TextColumn("{task.fields[status]}"),
+            expand=self._is_narrow,
             console=self._console,
             refresh_per_second=4,
             transient=True,
@@ -91,12 +96,16 @@ class TrainingProgress(L.Callback):
         return {"text/plain": f"epoch {self._epoch(trainer)}  {self._status(trainer)}"}
 
     def _status(self, trainer: L.Trainer) -> str:
-        status = f"loss {self._loss:.4g}"
-        if "val/mse" in trainer.callback_metrics:
-            status += f"  val/mse {trainer.callback_metrics['val/mse'].item():.4g}"
+        if "val/mse" not in trainer.callback_metrics:
+            return f"loss {self._loss:.4g}"
+        status = f"val/mse {trainer.callback_metrics['val/mse'].item():.4g}"
         if "val/mse/over_svd" in trainer.callback_metrics:
             status += f" = {trainer.callback_metrics['val/mse/over_svd'].item():.3g} × SVD"
-        return status
+        return status if self._bar is not None and self._is_narrow else f"loss {self._loss:.4g}  {status}"
+
+    @property
+    def _is_narrow(self) -> bool:
+        return self._console.width < _WIDE
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._stop()

@@ -1,23 +1,17 @@
 """The errors of the references, such as the SVD and the Bayes denoiser, next to the autoencoder's wherever that appears."""
 
-import math
-import time
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 
 import lightning as L
 import torch
 from jaxtyping import Float
-from lightning.pytorch.loggers import TensorBoardLogger
 from torch import Tensor
-from torch.utils.tensorboard import SummaryWriter
 
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.references import REFERENCES, Moments, Reference, fitted_references, population_moments
+from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
 from wavecoder.training.module import AutoencoderModule
-
-_WRITE_EVERY = 5  # seconds
 
 
 class ReferenceErrors(L.Callback):
@@ -48,15 +42,14 @@ class ReferenceErrors(L.Callback):
         self.references: dict[str, Reference] = {}
         self.errors: dict[str, dict[str, float]] = {}
         self.draws: dict[str, dict[str, Float[Tensor, "*member draw"]]] = {}
-        self._writers: dict[str, SummaryWriter] = {}
-        self._written = -math.inf
 
     def on_fit_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if trainer.is_global_zero:
-            self._measure(datamodule_of(trainer))
-            if isinstance(trainer.logger, TensorBoardLogger):
-                folder = Path(trainer.logger.log_dir).parent
-                self._writers = {name: SummaryWriter(folder / name, flush_secs=_WRITE_EVERY) for name in self.errors}
+            datamodule = datamodule_of(trainer)
+            self._measure(datamodule)
+            if isinstance(trainer.logger, TensorBoardCurves):
+                for name, errors in self.errors.items():
+                    trainer.logger.log_reference(REFERENCES[name].label, errors, _planned_steps(trainer, datamodule))
         self.errors = trainer.strategy.broadcast(self.errors)
 
     def _measure(self, datamodule: SignalDataModule) -> None:
@@ -73,36 +66,21 @@ class ReferenceErrors(L.Callback):
         self.draws = {name: {key: each.squeeze(0) for key, each in meter.draws.items()} for name, meter in meters.items()}
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._report(trainer, pl_module, is_last=False)
-
-    def on_test_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._report(trainer, pl_module, is_last=True)
-
-    def _report(self, trainer: L.Trainer, pl_module: L.LightningModule, is_last: bool) -> None:
         assert isinstance(pl_module, AutoencoderModule)
         pl_module.report({metric: ratio.mean() for metric, ratio in self.ratios(pl_module).items()})
-        if not is_last and time.monotonic() - self._written < _WRITE_EVERY:
-            return  # their lines are straight, and two points would do
-        self._written = time.monotonic()
-        for name, writer in self._writers.items():
-            for metric in pl_module.meter.compute():
-                if metric in self.errors[name]:
-                    writer.add_scalar(metric, self.errors[name][metric], trainer.global_step)
+
+    on_test_epoch_end = on_validation_epoch_end
 
     def ratios(self, module: AutoencoderModule) -> dict[str, Float[Tensor, " member"]]:
         """The latest errors of each member over those of the references, see `ratios`."""
         return ratios(module.meter.compute(), self.errors)
 
-    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._close()
 
-    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._close()
-
-    def _close(self) -> None:
-        for writer in self._writers.values():
-            writer.close()
-        self._writers.clear()
+def _planned_steps(trainer: L.Trainer, datamodule: SignalDataModule) -> int:
+    """Optimiser steps of the whole run."""
+    epochs = trainer.max_epochs or 0
+    of_epochs = [epochs * datamodule.steps_per_epoch] if epochs > 0 else []
+    return min([*of_epochs, *([trainer.max_steps] if trainer.max_steps > 0 else [])], default=1)
 
 
 def measured(references: Mapping[str, Reference], batches: Iterable[EvaluationBatch]) -> dict[str, ErrorMeter]:

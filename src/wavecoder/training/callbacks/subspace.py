@@ -52,7 +52,8 @@ class LinearSubspace(L.Callback):
         assert isinstance(pl_module, AutoencoderModule)
         folder = Path(trainer.default_root_dir) / "figures"
         panels = {LABELS[name]: {"": np.median(values, axis=1)} for name, values in self.history.items()}
-        write_figure(folder, "convergence", plots.convergence(self.steps, panels, "On the way to the SVD's subspace"))
+        if panels:  # there may have been no validation
+            write_figure(folder, "convergence", plots.convergence(self.steps, panels, "On the way to the SVD's subspace"))
         network = pl_module.ensemble.network
         if isinstance(network, TiedLinearAutoencoder) and network.weight.shape[-2:] == (2, 3):
             references = find_references(trainer)

@@ -1,0 +1,143 @@
+"""Keys of the configuration that nothing takes are refused: neither a setting of ours, nor an argument of a class in `_target_`.
+
+Hydra refuses a key that is not there, unless it is added with `+`, as arguments are that the files in `conf/` do not name.
+"""
+
+from collections.abc import Iterable
+from dataclasses import fields, is_dataclass
+from functools import cache
+from inspect import Parameter, signature
+from pkgutil import resolve_name
+from typing import Any, get_type_hints
+
+from hydra.conf import HydraConf
+from omegaconf import DictConfig, OmegaConf
+
+from wavecoder.runs.overrides import CONF
+from wavecoder.runs.settings import SettingError, no_such_setting
+
+_OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
+_PASSED_ON = {"lightning.pytorch.loggers.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+"""Classes that pass arguments on which they do not name, and to which others."""
+_GIVEN = ("callbacks", "logger", "plugins", "default_root_dir")  # arguments of the trainer that every run is given
+
+
+def parameters(kind: Any) -> dict[str, Parameter]:
+    """The parameters of a class or a function by name; if they are not known, one that stands for all."""
+    try:
+        return dict(signature(kind).parameters)
+    except ValueError:  # a function that is not written in Python
+        return {"arguments": Parameter("arguments", Parameter.VAR_KEYWORD)}
+
+
+def refuse_unknown_arguments(group: str, keys: Iterable[object], kind: Any, of_hydra: Iterable[str] = ("_target_",)) -> None:
+    """Refuse keys of a group that the class in its `_target_` does not take.
+
+    Args:
+        group: Where the keys are in the configuration.
+        keys: Their names in it.
+        kind: The class; None if there is none, as in `scheduler=constant`.
+        of_hydra: What has a meaning for others than the class.
+
+    Raises:
+        SettingError: A key is unknown.
+    """
+    taken = {} if kind is None else parameters(kind)
+    other = (
+        _PASSED_ON.get(".".join([str(getattr(kind, "__module__", "")).rpartition(".")[0], _name(kind)]))
+        if kind is not None
+        else None
+    )
+    if other is not None:
+        taken = {**taken, **parameters(resolve_name(other))}
+        taken.pop("kwargs")
+    takes_any = any(each.kind == Parameter.VAR_KEYWORD for each in taken.values())
+    named = [name for name, each in taken.items() if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
+    what = f"{group}._target_ is null and takes nothing" if kind is None else f"{_name(kind)} takes no such argument"
+    for key in map(str, keys):
+        if key in of_hydra or key in named or (takes_any and not key.startswith("_")):
+            continue
+        known = [*of_hydra, *named] if key.startswith("_") else named
+        raise SettingError(f"{group}.{key}: {no_such_setting(f'{group}.{key}', known, what)}")
+
+
+def _name(kind: Any) -> str:
+    return str(getattr(kind, "__name__", type(kind).__name__))
+
+
+def check_objects(config: DictConfig) -> None:
+    """Refuse keys of the trainer, the callbacks and the logger that their classes do not take.
+
+    Classes are imported, which may take seconds, for keys alone that no file in `conf/` has.
+
+    Raises:
+        SettingError: A key is unknown.
+    """
+    for key in _GIVEN:
+        if key in config.trainer:
+            remedy = "the groups callbacks and logger" if key in ("callbacks", "logger") else "hydra.run.dir and trainer"
+            raise SettingError(f"trainer.{key}: must be left alone; {remedy} choose it")
+    objects = {"trainer": config.trainer, "logger": config.logger}
+    for name, node in config.callbacks.items():
+        objects[f"callbacks.{name}"] = node
+    for key, node in objects.items():
+        target = node.get("_target_") if isinstance(node, DictConfig) else None
+        if target is None and key != "logger":
+            raise SettingError(f"{key}: must have a _target_, the class of a callback")
+        if not _is_ours(key.partition(".")[0], target, frozenset(map(str, node))):
+            refuse_unknown_arguments(key, node, _class(key, target), _OF_HYDRA)
+
+
+def check_hydra(config: DictConfig) -> None:
+    """Refuse keys that were added to Hydra's own settings and that it does not have.
+
+    Raises:
+        SettingError: A key is unknown.
+    """
+    for override in config.hydra.overrides.hydra:
+        key = override.partition("=")[0]
+        if key.startswith("+"):
+            _check_hydra_key(config, key.lstrip("+").split(".")[1:])
+
+
+def _check_hydra_key(config: DictConfig, path: list[str]) -> None:
+    kind: Any = HydraConf
+    for depth, name in enumerate(path):
+        at = ".".join(["hydra", *path[:depth]])
+        if is_dataclass(kind):
+            known = [field.name for field in fields(kind)]
+            if name not in known:
+                raise SettingError(f"{at}.{name}: {no_such_setting(f'{at}.{name}', known)}")
+            kind = get_type_hints(kind)[name]
+        elif (target := OmegaConf.select(config, f"{at}._target_")) is not None:
+            refuse_unknown_arguments(at, [name], _class(at, target), _OF_HYDRA)
+            return
+        else:
+            return  # a mapping of whatever somebody puts there
+
+
+def _class(key: str, target: str | None) -> Any:
+    if target is None:
+        return None
+    try:
+        return resolve_name(target)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise SettingError(f"{key}._target_={target}: {error}") from error
+
+
+@cache
+def _ours(group: str) -> dict[str, set[str]]:
+    """The keys that the files of a group have for each `_target_`."""
+    found: dict[str, set[str]] = {}
+    for file in (CONF / group).glob("*.yaml"):
+        content: Any = OmegaConf.to_container(OmegaConf.load(file))
+        for node in [content, *content.values()]:
+            if isinstance(node, dict):
+                found.setdefault(str(node.get("_target_", "")), set()).update(map(str, node))
+    return found
+
+
+def _is_ours(group: str, target: str | None, keys: frozenset[str]) -> bool:
+    ours = _ours(group)
+    # options that build on another one name no class
+    return keys <= ours.get(str(target), set()) | (ours.get("", set()) if group == "trainer" else set())

@@ -1,0 +1,145 @@
+"""A run's files for TensorBoard: curves with the errors first, a layout of charts, pictures, settings, points of the latent."""
+
+import io
+import re
+import shutil
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from jaxtyping import Float
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
+from numpy import ndarray
+from PIL import Image
+from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
+
+from wavecoder.training.files import write_atomically
+
+_COLOURS = 64  # of a picture: enough for lines and their smooth edges, and a third of the bytes
+_DIGITS = 4  # of a coordinate in the projector
+_LEAST_DIMENSIONS = 3  # the projector's view turns in space
+
+
+class TensorBoardCurves(TensorBoardLogger):
+    """Lightning's logger for TensorBoard, whose tags are such that the errors come first and the pictures last (see `tag_of`).
+
+    With the first errors it writes a layout for the tab *Custom Scalars* (see `layout`). Arguments are Lightning's.
+    """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._is_laid_out = False
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        if "val/mse" in metrics and not self._is_laid_out:
+            self._is_laid_out = True
+            self.experiment.add_custom_scalars(layout(metrics))
+        super().log_metrics({tag_of(metric): value for metric, value in metrics.items()}, step)
+
+    @rank_zero_only
+    def log_settings(self, settings: Mapping[str, Any]) -> None:
+        """Give a run its line in the tab *HPARAMS*.
+
+        What all runs have in common, settings and metrics, is not written: TensorBoard then looks into every run, and shows the
+        settings that differ first.
+        """
+        self._add(hparams(dict(settings), {})[1])
+
+    @rank_zero_only
+    def log_success(self) -> None:
+        """Note that the run is complete."""
+        self._add(hparams({}, {})[2])
+
+    @rank_zero_only
+    def log_picture(self, name: str, file: Path, step: int) -> None:
+        """Show a picture from a PNG file, with fewer colours."""
+        content = io.BytesIO()
+        with Image.open(file) as picture:
+            width, height = picture.size
+            few = picture.convert("RGB").quantize(_COLOURS, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
+            few.save(content, format="png")
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content.getvalue())
+        self._add(Summary(value=[Summary.Value(tag=f"view/{name}", image=image)]), step)
+
+    @rank_zero_only
+    def log_points(self, points: Float[ndarray, "point dimension"], columns: Mapping[str, Iterable[object]]) -> None:
+        """Show points in the tab *Projector*.
+
+        Args:
+            points: Their coordinates; those of a line or a plane are given zeros, as the projector shows no less than a space.
+            columns: What is known of each point, by name: what they can be coloured and searched by.
+        """
+        folder = Path(self.log_dir)
+        folder.mkdir(parents=True, exist_ok=True)
+        zeros = [0.0] * (_LEAST_DIMENSIONS - points.shape[1])
+        rows = ([f"{value:.{_DIGITS}g}" for value in (*point, *zeros)] for point in points.tolist())
+        write_atomically(folder / "latent.tsv", _as_table(rows))
+        write_atomically(folder / "latent_signals.tsv", _as_table([list(columns), *zip(*columns.values(), strict=True)]))
+        config = 'embeddings {\n  tensor_name: "latent"\n  tensor_path: "latent.tsv"\n  metadata_path: "latent_signals.tsv"\n}\n'
+        write_atomically(folder / "projector_config.pbtxt", config)
+
+    @rank_zero_only
+    def log_reference(self, label: str, errors: Mapping[str, float], steps: int) -> None:
+        """Draw the errors of a reference as lines over a whole run, in a run of its own beside the autoencoder's.
+
+        A resumed run leaves what is there, which is written completely or not at all.
+
+        Args:
+            label: What the reference is called.
+            errors: Its errors, by metric.
+            steps: Optimiser steps of the run.
+        """
+        folder, new = Path(self.log_dir).with_name(label), Path(self.log_dir).with_name(f".{label}")
+        if folder.exists():
+            return
+        shutil.rmtree(new, ignore_errors=True)
+        with SummaryWriter(str(new)) as writer:
+            for step in (0, steps):
+                for metric, error in errors.items():
+                    writer.add_scalar(tag_of(metric), error, step)
+        new.rename(folder)
+
+    def _add(self, summary: Summary, step: int = 0) -> None:
+        self.experiment._get_file_writer().add_summary(summary, step)  # noqa: SLF001 - as Lightning does: there is no other way
+
+
+def tag_of(metric: str) -> str:
+    """The name of a metric in TensorBoard, which sorts by names: errors, the test signal's, training, ratios, pictures.
+
+    >>> [tag_of(metric) for metric in ("val/mse", "val/mse/over_svd", "sine/mse_noise_0.1", "train/mse")]
+    ['error/val/mse', 'versus/val/mse/over_svd', 'sine/mse_noise_0.1', 'train/mse']
+    """
+    if "/over_" in metric:
+        return f"versus/{metric}"
+    return f"error/{metric}" if metric.startswith("val/") else metric
+
+
+def layout(metrics: Iterable[str]) -> dict[str, dict[str, tuple[str, Sequence[str]]]]:
+    """Charts for TensorBoard, by category: one for each noise level, with the autoencoder's curve and those of the references.
+
+    Args:
+        metrics: What is measured.
+    """
+    errors: dict[str, tuple[str, Sequence[str]]] = {}
+    sine: dict[str, tuple[str, Sequence[str]]] = {}
+    for metric in metrics:
+        kind, _, level = metric.partition("_noise_")
+        tags = [f"{re.escape(tag_of(metric))}$"]
+        if metric == "val/mse":
+            errors["clean signals: validation and training"] = ("Multiline", [*tags, f"{re.escape(tag_of('train/mse'))}$"])
+        elif "/over_" in metric:
+            continue
+        elif kind == "val/mse":
+            errors[f"noise {level}"] = ("Multiline", tags)
+        elif kind in ("sine/mse", "sine/mean_mse"):
+            what = "each copy" if kind == "sine/mse" else "mean of the copies"
+            sine[f"noise {level}, {what}"] = ("Multiline", tags)
+    return {"error": errors} | ({"error in the test signal": sine} if sine else {})
+
+
+def _as_table(rows: Iterable[Iterable[object]]) -> str:
+    return "".join("\t".join(str(value) for value in row) + "\n" for row in rows)
