@@ -57,11 +57,12 @@ docs: $(DEV)  ## build the site of the documentation in docs/_build; warnings an
 	$(BIN)/sphinx-build --quiet --nitpicky --fail-on-warning --keep-going docs docs/_build
 
 # scaling.png is drawn by `make scaling`
-pictures: $(DEV) questions scaling  ## draw all pictures of README and docs (half an hour)
+pictures: $(DEV) paper questions scaling  ## draw all pictures of README and docs (half an hour)
 	cp outputs/sweeps/overfitting/figures/dependence_gelu_latent_5.png docs/overfitting.png
 	$(BIN)/python docs/pictures.py
 	$(BIN)/python docs/your_data.py outputs/pictures/your_data
 	$(BIN)/python docs/tensorboard_pictures.py
+	$(BIN)/python docs/report_picture.py outputs/sweeps/paper
 
 paper: $(SIDE)  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
 	@echo "1 of 5: the paper's networks"

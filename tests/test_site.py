@@ -73,6 +73,7 @@ def test_pictures_are_on_a_page_and_drawn_by_make_pictures() -> None:
         f"tensorboard-{name}.png"
         for name in re.findall(r"keep\(page, \"(\w+)\"\)", (DOCS / "tensorboard_pictures.py").read_text())
     }
+    drawn.add("report.png")
     for name in PICTURES:
         assert re.search(rf"!\[[^\]]{{20,}}\]\((docs/)?{name}\)", pages), f"{name} is on no page, or has no description"
         assert name in drawn or name in recipe or name == "scaling.png", name
@@ -81,6 +82,7 @@ def test_pictures_are_on_a_page_and_drawn_by_make_pictures() -> None:
     assert "docs/pictures.py" in recipe
     assert "docs/your_data.py" in recipe
     assert "docs/tensorboard_pictures.py" in recipe
+    assert "docs/report_picture.py" in recipe
 
 
 @pytest.mark.parametrize(

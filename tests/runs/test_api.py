@@ -204,7 +204,7 @@ def test_inside_a_program_of_hydras(tmp_path: Path) -> None:
             {"trainer.devices": 2, "data.batch_size": 63, "callbacks.last.every_seconds": 5.0},
             "data.batch_size=63: must be a multiple of the 2 processes",
         ),
-        ({"optimizer._target_": "torch.optim.Adam", "+optimizer.nosuch": 1}, "optimizer: "),
+        ({"optimizer._target_": "torch.optim.Adam", "+optimizer.nosuch": 1}, "optimizer.nosuch: Adam takes no such argument"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, dict) else "",
 )

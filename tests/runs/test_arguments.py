@@ -20,7 +20,7 @@ UNKNOWN = {
     "+model.latent_dim=3": "model.latent_dim: must be left alone; latent.dim chooses it",
     "+scheduler.T_max=5": "scheduler.T_max: scheduler._target_ is null and takes nothing",
     "logger=none +logger.name=a": "logger.name: logger._target_ is null and takes nothing",
-    "+logger.flush_sec=1": "logger.flush_sec: TensorBoardLogger takes no such argument; did you mean logger.flush_secs?",
+    "+logger.flush_sec=1": "logger.flush_sec: TensorBoardCurves takes no such argument; did you mean logger.flush_secs?",
     "+trainer.max_epoch=3": "trainer.max_epoch: Trainer takes no such argument; did you mean trainer.max_epochs?",
     "trainer=ddp_cpu +trainer.precison=64-true": "trainer.precison: Trainer takes no such argument; did you mean "
     "trainer.precision?",

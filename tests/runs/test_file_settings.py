@@ -135,7 +135,7 @@ QUICK = ("data=file", "latent=2", "trainer.max_epochs=2", "logger=none", "hydra.
 def test_a_run_on_an_array(folder: Path) -> None:
     done = run_script("train.py", folder, *QUICK, "data.path=x.npz", "data.key=a", "data.scaling=set", "num_seeds=2", "noise=low")
     assert done.returncode == 0, done.stderr
-    assert "no Bayes: the distribution of the signals is not known" in done.stdout
+    assert "No Bayes: the distribution of the signals is not known" in done.stdout
     record = json.loads((folder / "run" / "results.json").read_text())
     assert set(record["references"]) == {"svd", "pca", "wiener"}
     assert {"train/mse", "val/mse", "val/mse_noise_0.1"} <= set(record["metrics"])

@@ -17,8 +17,8 @@ from wavecoder.runs.overrides import CONF
 from wavecoder.runs.settings import SettingError, no_such_setting
 
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
-_PASSED_ON = {"lightning.pytorch.loggers.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
-"""Classes that pass arguments on which they do not name, and to which others."""
+_PASSED_ON = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
+"""Classes that, with those derived from them, pass on arguments which they do not name, and to which others."""
 _GIVEN = ("callbacks", "logger", "plugins", "default_root_dir")  # arguments of the trainer that every run is given
 
 
@@ -43,14 +43,10 @@ def refuse_unknown_arguments(group: str, keys: Iterable[object], kind: Any, of_h
         SettingError: A key is unknown.
     """
     taken = {} if kind is None else parameters(kind)
-    other = (
-        _PASSED_ON.get(".".join([str(getattr(kind, "__module__", "")).rpartition(".")[0], _name(kind)]))
-        if kind is not None
-        else None
-    )
-    if other is not None:
-        taken = {**taken, **parameters(resolve_name(other))}
-        taken.pop("kwargs")
+    for base in getattr(kind, "__mro__", ()):
+        if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
+            taken = {**taken, **parameters(resolve_name(other))}
+            taken.pop("kwargs")
     takes_any = any(each.kind == Parameter.VAR_KEYWORD for each in taken.values())
     named = [name for name, each in taken.items() if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
     what = f"{group}._target_ is null and takes nothing" if kind is None else f"{_name(kind)} takes no such argument"
