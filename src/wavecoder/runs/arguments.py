@@ -45,7 +45,7 @@ def refuse_unknown_arguments(group: str, keys: Iterable[object], kind: Any, of_h
     taken = {} if kind is None else parameters(kind)
     for base in getattr(kind, "__mro__", ()):
         if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
-            taken = {**taken, **parameters(resolve_name(other))}
+            taken = {**taken, **parameters(base), **parameters(resolve_name(other))}
             taken.pop("kwargs")
     takes_any = any(each.kind == Parameter.VAR_KEYWORD for each in taken.values())
     named = [name for name, each in taken.items() if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
