@@ -64,7 +64,7 @@ pictures: $(DEV) paper questions scaling  ## draw all pictures of README and doc
 	$(BIN)/python docs/tensorboard_pictures.py
 	$(BIN)/python docs/report_picture.py outputs/sweeps/paper
 
-paper: $(SIDE)  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (8 minutes)
+paper: $(SIDE)  ## the whole paper: networks, theorem, report.html in outputs/sweeps/paper (7 minutes)
 	@echo "1 of 5: the paper's networks"
 	@$(SWEEP) sweep=paper experiment=paper table=false
 	@echo "2 of 5: the linear one without biases"
