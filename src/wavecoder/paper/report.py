@@ -20,7 +20,7 @@ from wavecoder.paper.provenance import chance_of, choices_of, command_of, origin
 from wavecoder.paper.ranking import rankings
 from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
-from wavecoder.paper.variance import SOURCES, components
+from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
@@ -45,6 +45,7 @@ def write_report(folder: Path) -> Path:
     networks = [job for job in completed if "subspace" not in job]
     linear = [job for job in completed if "subspace" in job and job not in planes]
     linear.sort(key=lambda job: (job["model"] != "linear_tied", job["latent_dim"], job["job"]))
+    found = components(networks, folder)
     content = {
         "sweep": folder.name,
         "jobs": completed,
@@ -54,7 +55,8 @@ def write_report(folder: Path) -> Path:
         **_judged(PaperRuns([job for job in jobs if job not in planes], folder), networks, linear),
         "gaps": _gaps(jobs),
         "chance": chance_of(networks),
-        "components": components(networks, folder),
+        "components": found,
+        "design": describe_design(found),
         "rankings": rankings(networks, folder),
         "sources": SOURCES,
         "tables": make_tables(networks),
@@ -104,6 +106,7 @@ def _judged(runs: PaperRuns, networks: Sequence[Job], linear: Sequence[Job]) -> 
         "claims": [claim for claim in claims if claim.worst.seeds],
         "open": [claim for claim in claims if not claim.worst.seeds],
         "missing": runs.missing() if is_papers and runs.networks else [],
+        "covered": runs.chance(),
         "words": WORDS,
         "varied": {} if is_papers else choices_made(networks),
         "effects": [] if is_papers or not networks else effects_of(networks, list(metrics)),
