@@ -184,3 +184,13 @@ def test_signals_of_another_length_are_not_drawn_together(tmp_path: Path) -> Non
     picture = (tmp_path / "figures" / "figure_12_latent_5.svg").read_text()
     assert "<!-- mynet -->" in picture
     assert "<!-- silu -->" not in picture
+
+
+def test_a_damaged_file_of_reconstructions_is_a_gap(tmp_path: Path) -> None:
+    names = [write_job(tmp_path, network, 5) for network in ("tanh", "gelu")]
+    file = tmp_path / names[0] / "reconstructions.npz"
+    file.write_bytes(file.read_bytes()[:300])
+    html, text = pages_of(tmp_path)
+    assert f"- `{names[0]}`: reconstructions.npz is damaged" in text
+    assert html.count("is damaged") == 1
+    assert "<!-- gelu -->" in (tmp_path / "figures" / "figure_11_latent_5.svg").read_text()
