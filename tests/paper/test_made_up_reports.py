@@ -124,8 +124,8 @@ def test_what_a_sweep_varied_and_its_effect(tmp_path: Path) -> None:
     assert "- `optimizer.lr`: 0.01, 0.1\n" in text
     found = dict(re.findall(r'data-metric="val/mse" data-choice="([^"]+)" data-value="([^"]+)"', html))
     assert {choice: float(value) for choice, value in found.items()} == {"0.01": 0.3, "0.1": 0.6, "gelu": 0.4, "silu": 0.4}
-    assert "| 0.01 | 2 | 6 | 0.300 | [0.200, 0.400] |" in text
-    assert "| 0.1 | 2 | 6 (2 diverged) | 0.600 |" in text
+    assert "| choice | runs | seeds | no noise | ratio to 0.01 |\n" in text
+    assert "| 0.01 | 2 | 6 | 0.300 |  |\n| 0.1 | 2 | 6 (2 diverged) | 0.600 | 2.12 [1.75, 2.50] |\n" in text
     assert text.count("diverged in 1 of 3 seeds") == 2
     assert "not all made together" not in text
     name = write_job(tmp_path, "relu", 3, lr="0.5", metrics={"val/mse": results.summarise([0.1] * 3)})
@@ -184,3 +184,13 @@ def test_signals_of_another_length_are_not_drawn_together(tmp_path: Path) -> Non
     picture = (tmp_path / "figures" / "figure_12_latent_5.svg").read_text()
     assert "<!-- mynet -->" in picture
     assert "<!-- silu -->" not in picture
+
+
+def test_a_damaged_file_of_reconstructions_is_a_gap(tmp_path: Path) -> None:
+    names = [write_job(tmp_path, network, 5) for network in ("tanh", "gelu")]
+    file = tmp_path / names[0] / "reconstructions.npz"
+    file.write_bytes(file.read_bytes()[:300])
+    html, text = pages_of(tmp_path)
+    assert f"- `{names[0]}`: reconstructions.npz is damaged" in text
+    assert html.count("is damaged") == 1
+    assert "<!-- gelu -->" in (tmp_path / "figures" / "figure_11_latent_5.svg").read_text()

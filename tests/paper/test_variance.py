@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from wavecoder.paper import variance
-from wavecoder.paper.variance import SOURCES, Components, components, decompose, interval
+from wavecoder.paper.variance import SOURCES, Components, components, decompose, describe_design, interval
 from wavecoder.training.files import write_arrays
 
 
@@ -184,6 +184,28 @@ def test_a_sweep_over_training_sets_is_decomposed(tmp_path: Path) -> None:
     assert len(components([*jobs[1:], jobs[0] | {"status": "failed"}], tmp_path)) == 6
 
 
-@pytest.mark.parametrize("changes", [{"per_seed": True}, {"num_seeds": 1}, {"data_seed": 0}, {"file": "signals.npy"}])
+@pytest.mark.parametrize(
+    "changes", [{"per_seed": True}, {"num_seeds": 1}, {"data_seed": 0}, {"file": "signals.npy"}, {"fresh": True}]
+)
 def test_other_sweeps_have_no_components(tmp_path: Path, changes: dict[str, Any]) -> None:
     assert components(write_jobs(tmp_path, **changes), tmp_path) == []
+
+
+def test_the_design_names_gaps_and_trainings_that_diverged(tmp_path: Path) -> None:
+    jobs = write_jobs(tmp_path)
+    assert (
+        describe_design(components(jobs, tmp_path))
+        == "Each network was trained with 2 seeds on each of 3 training sets (data.seed)."
+    )
+    jobs[1]["metrics"]["val/mse"]["per_seed"][0] = None
+    said = describe_design(components(jobs[:-1], tmp_path))
+    assert "2 seeds on each of 2 to 3 training sets" in said
+    assert "diverged (1 of tanh with a latent of 5)" in said
+
+
+def test_a_damaged_file_of_reconstructions_is_a_missing_one(tmp_path: Path) -> None:
+    jobs = write_jobs(tmp_path)
+    file = tmp_path / jobs[0]["job"] / "reconstructions.npz"
+    for content in (file.read_bytes()[:200], b"", b"damaged"):
+        file.write_bytes(content)
+        assert [each.metric for each in components(jobs, tmp_path) if each.network == "tanh"] == ["val/mse"]

@@ -1,5 +1,6 @@
 """The command line as its users type it: help, completion, and mistakes."""
 
+import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
@@ -17,6 +18,7 @@ GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "o
 
 
 BAD_INPUT = {
+    "+experiment=paper": "error: experiment: must be chosen once, and without +, as experiment=OPTION",
     "activation=swish": "error: activation=swish: no such option; there are elu, gelu, identity, leaky_relu, mish, prelu, relu, "
     "sigmoid, silu, softplus, tanh",
     "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10",
@@ -76,6 +78,25 @@ def test_bad_input_gets_one_line_and_status_2_and_leaves_nothing(run_train: Run,
     assert (done.returncode, done.stderr.splitlines()) == (2, [BAD_INPUT[arguments]])
     assert done.stdout == ""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("command", "module"), [("report", "paper.report"), ("denoise", "runs.denoise")])
+def test_ctrl_c_while_modules_are_imported_is_one_line(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str, module: str
+) -> None:
+    class Interrupts:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == f"wavecoder.{module}":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, f"wavecoder.{module}", raising=False)
+    monkeypatch.setattr(sys, "meta_path", [Interrupts(), *sys.meta_path])
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # which would leave this process deaf
+    monkeypatch.setattr(sys, "argv", [f"wavecoder {command}", *["folder"] * (3 if command == "denoise" else 1)])
+    with pytest.raises(SystemExit) as ended:
+        COMMANDS[command]()
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == "\nInterrupted\n"
 
 
 @pytest.mark.slow
@@ -143,7 +164,7 @@ def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
     for arguments in ((), ("--help",), ("-h",)):
         done = run_command(tmp_path, WAVECODER, *arguments)
         assert (done.returncode, done.stderr) == (0, "")
-        assert "\n  train     Train autoencoders: one run, or a sweep of many with -m.\n  report    " in done.stdout
+        assert "\n  train        Train autoencoders: one run, or a sweep of many with -m.\n  report       " in done.stdout
     for command in ([WAVECODER], [WAVECODER, "train"], [WAVECODER, "report"], [sys.executable, str(ROOT / "src" / "denoise.py")]):
         shown = run_command(tmp_path, *command, "--version")
         assert (shown.returncode, shown.stdout, shown.stderr) == (0, f"wavecoder {version('wavecoder')}\n", "")

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
+from wavecoder.runs.overrides import CONF, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError
 
 
@@ -56,3 +56,17 @@ def test_options_are_sorted_as_people_would() -> None:
     assert sorted_options(["10", "2", "1"]) == ["1", "2", "10"]
     assert sorted_options(["tanh", "gelu"]) == ["gelu", "tanh"]
     assert (CONF / "train.yaml").is_file()
+
+
+@pytest.mark.parametrize(
+    ("typed", "first"),
+    [
+        ("seed=1,2 -m", "-m seed=1,2"),
+        ("latent=1 --config-dir mine model=own", "--config-dir mine latent=1 model=own"),
+        ("latent=1 --cfg job -m seed=3", "--cfg job -m latent=1 seed=3"),
+        ("latent=1 -cd=mine ~logger seed=3", "-cd=mine latent=1 ~logger seed=3"),
+        ("--info +a=1", "--info +a=1"),
+    ],
+)
+def test_options_stand_before_choices(typed: str, first: str) -> None:
+    assert options_first(typed.split()) == first.split()

@@ -32,7 +32,28 @@ from hydra._internal.callbacks import Callbacks
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import SCHEMA, write_results
-from wavecoder.runs.sweep import _print_progress
+from wavecoder.runs.sweep import _print_from_thread, _print_progress
+
+
+def test_what_is_printed_to_lives_until_it_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While another thread puts another stream in its place, as the bar of a job does."""
+    flushed: list[str] = []
+    other = sys.stdout
+
+    class Replaced:
+        def __init__(self) -> None:
+            self.text = ""
+
+        def write(self, text: str) -> None:
+            self.text += text
+            sys.stdout = other
+
+        def flush(self) -> None:
+            flushed.append(self.text)
+
+    monkeypatch.setattr(sys, "stdout", Replaced())  # nothing else refers to it
+    _print_from_thread("1 of 2 jobs done")
+    assert flushed == ["1 of 2 jobs done\n"]
 
 
 def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """What TensorBoard is shown of runs: their names, and references once."""
 
 import json
+import socket
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -114,3 +115,27 @@ def test_nothing_to_show_is_one_line(
     assert left.value.code == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'mine'}: {said}")
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "why"),
+    [
+        ("127.0.0.1", None, "--port {port}: is taken on 127.0.0.1; choose another, or 0 for one that is free"),
+        ("localhost", 70000, "--port 70000: must be 0 to 65535; 0 takes one that is free"),
+        ("localhost", -1, "--port -1: must be 0 to 65535; 0 takes one that is free"),
+        ("no..host", 0, "--host no..host: there is no such host"),
+    ],
+)
+def test_an_address_that_cannot_be_used_is_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, host: str, port: int | None, why: str
+) -> None:
+    made_up_run(tmp_path, {}, {})
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1] if port is None else port
+        monkeypatch.setattr("sys.argv", ["wavecoder tensorboard", str(tmp_path), "--host", host, f"--port={port}"])
+        with pytest.raises(SystemExit) as ended:
+            tensorboard()
+    assert ended.value.code == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(f"error: {why.format(port=port)}")
+    assert (shown.out, shown.err.count("\n")) == ("", 1)

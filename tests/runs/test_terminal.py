@@ -11,6 +11,8 @@ import pytest
 from conftest import ROOT, metrics, only_run, record_of, run_command
 from terminal import Terminal
 
+from wavecoder.runs.typed import print_next_of_run
+
 TRAIN = (sys.executable, str(ROOT / "src" / "train.py"))
 WAVECODER = str(Path(sys.executable).with_name("wavecoder"))
 WIDTHS = [80, pytest.param(100, marks=pytest.mark.slow), pytest.param(140, marks=pytest.mark.slow)]
@@ -52,6 +54,19 @@ def test_what_is_said_to_be_next_works_when_it_is_copied(tmp_path: Path) -> None
         assert (done.returncode, done.stderr) == (0, ""), copied
     assert (tmp_path / "clean.npy").exists()
     assert list(tmp_path.glob("outputs/sweeps/*/*/report.html"))
+
+
+def test_signals_of_ones_own_are_cleaned_where_each_seed_has_its_own_sine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its noisy sines are `[seed, copy, time]`, which the command would refuse."""
+    monkeypatch.setattr("wavecoder.runs.typed.was_a_command", lambda: True)
+    (tmp_path / "reconstructions.npz").touch()
+    for per_seed in (True, False):
+        print_next_of_run(tmp_path, {"noise": {"eval_std": [0.1]}, "per_seed": per_seed})
+        said = capsys.readouterr().out
+        assert ("signals.npy clean.npy" in " ".join(said.replace("\\", " ").split())) == per_seed
+        assert ("noisy_0.1" in said) == (not per_seed)
 
 
 @pytest.mark.slow

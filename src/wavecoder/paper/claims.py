@@ -73,16 +73,27 @@ class PaperRuns:
         return [f"latent {latent}: {', '.join(names)}" for latent, names in gaps.items() if names]
 
     def chance(self) -> str:
-        """Which sources of chance the seeds of the paper's networks cover, in one sentence; empty without such networks."""
+        """Which sources of chance the verdicts cover and what networks are compared with; empty without the paper's networks."""
         per_seed = {bool(self._jobs["deep", *network].get("per_seed")) for network in self.networks}
+        if not per_seed:
+            return ""
         if len(per_seed) == 2:
             return "Seeds of some networks share one training set and one set of noise draws: their intervals do not cover those."
-        sentences = {
-            True: "Seeds differ in training set, noise and initial weights. On the sine, each is compared with the SVD and PCA "
-            "of its own training set, as in the paper.",
-            False: "All seeds share one training set and one set of noise draws: the intervals do not cover those.",
-        }
-        return "".join(sentences[each] for each in per_seed)
+        if not per_seed.pop():
+            return "All seeds share one training set and one set of noise draws: the intervals do not cover those."
+        sentences = [
+            "Seeds differ in training set, noise of the sine, initial weights and order of batches; intervals cover all of it.",
+            "On the sine, each is compared with the SVD and PCA of its own training set, as in the paper;",
+            f"on new signals (C8), {self._compared()}.",
+        ]
+        tied = [job for (model, _, _), job in self._jobs.items() if model == "linear_tied"]
+        if tied and not any(job.get("per_seed") for job in tied):
+            sentences.append("The linear autoencoders of C7 share one training set, on which the SVD is taken.")
+        return " ".join(sentences)
+
+    def _compared(self) -> str:
+        bases = {self._jobs["deep", *network].get("basis") for network in self.networks}
+        return "with the SVD of the exact moments" if bases == {"population"} else "with the SVD of all training sets together"
 
     def job(self, activation: str, latent: int, model: str = "deep") -> Job:
         """The results of one network.

@@ -1,6 +1,6 @@
 """What a sweep varied, and what each choice did to the errors."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,14 +22,17 @@ class Choice:
         runs: How many runs there are.
         seeds: How many seeds they have together.
         diverged: How many of these diverged.
-        errors: By metric: the median over all other seeds, and its 95 % bootstrap interval, None for a single seed.
+        errors: By metric: the median over all other seeds.
+        ratios: By metric: the median ratio to the error with the setting's first choice, of runs with the same other choices and
+            of the same seed, and its 95 % bootstrap interval over these pairs; None if there is no pair, or for the interval one.
     """
 
     value: str
     runs: int
     seeds: int
     diverged: int
-    errors: dict[str, tuple[float, tuple[float, float] | None]]
+    errors: dict[str, float]
+    ratios: dict[str, tuple[float, tuple[float, float] | None] | None]
 
 
 @dataclass(frozen=True)
@@ -65,27 +68,40 @@ def effects_of(jobs: Sequence[Job], metrics: Sequence[str]) -> list[Effect]:
     for key, values in made.items():
         if key == "seed" or len(values) > _MOST_CHOICES:
             continue
-        runs = {value: [job for job in jobs if job["overrides"].get(key, _NOT_GIVEN) == value] for value in values}
-        others = [{_others(job, list(made), key) for job in each} for each in runs.values()]
-        choices = [_choice(value, each, metrics) for value, each in runs.items()]
-        effects.append(Effect(key, choices, all(each == others[0] for each in others)))
+        runs: dict[str, dict[_Others, list[Job]]] = {value: {} for value in values}
+        for job in jobs:
+            others = tuple(job["overrides"].get(other) for other in made if other not in (key, "seed"))
+            runs[job["overrides"].get(key, _NOT_GIVEN)].setdefault(others, []).append(job)
+        first = runs[values[0]]
+        choices = [_choice(value, each, first, metrics) for value, each in runs.items()]
+        effects.append(Effect(key, choices, all(each.keys() == first.keys() for each in runs.values())))
     return effects
 
 
-def _others(job: Job, keys: Sequence[str], without: str) -> tuple[str | None, ...]:
-    return tuple(job["overrides"].get(key) for key in keys if key != without)
+_Others = tuple[str | None, ...]
 
 
-def _choice(value: str, jobs: Sequence[Job], metrics: Sequence[str]) -> Choice:
-    errors = {}
+def _choice(
+    value: str, runs: Mapping[_Others, Sequence[Job]], first: Mapping[_Others, Sequence[Job]], metrics: Sequence[str]
+) -> Choice:
+    jobs = [job for each in runs.values() for job in each]
+    errors, ratios = {}, {}
     diverged = 0
     for metric in metrics:
         values = np.concatenate([values_of(job, metric) for job in jobs])
         finite = values[np.isfinite(values)]
         diverged = max(diverged, len(values) - len(finite))
-        middle = float(np.median(finite)) if len(finite) else float("nan")
-        errors[metric] = middle, bootstrap(finite) if len(finite) > 1 else None
-    return Choice(value, len(jobs), sum(job["num_seeds"] for job in jobs), diverged, errors)
+        errors[metric] = float(np.median(finite)) if len(finite) else float("nan")
+        shared = [(_by_seed(runs[others], metric), _by_seed(first[others], metric)) for others in runs if others in first]
+        pairs = np.array([own[seed] / other[seed] for own, other in shared for seed in own if seed in other])
+        pairs = pairs[np.isfinite(pairs)]
+        ratios[metric] = (float(np.median(pairs)), bootstrap(pairs) if len(pairs) > 1 else None) if len(pairs) else None
+    return Choice(value, len(jobs), sum(job["num_seeds"] for job in jobs), diverged, errors, ratios)
+
+
+def _by_seed(jobs: Iterable[Job], metric: str) -> dict[int, float]:
+    """One metric of jobs that differ in their seeds alone."""
+    return {job["seed"] + number: value for job in jobs for number, value in enumerate(values_of(job, metric).tolist())}
 
 
 def by_value(choice: str) -> tuple[bool, float, str]:

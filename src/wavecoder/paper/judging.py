@@ -124,8 +124,8 @@ def judge(holds: Holds) -> str:
 
 
 def percent(fraction: float) -> str:
-    """A fraction as people write it: 84 %."""
-    return f"{100 * fraction:.0f} %"
+    """A fraction as people write it: 84 %; a dash if there is none."""
+    return f"{100 * fraction:.0f} %" if np.isfinite(fraction) else "–"
 
 
 def share(holds: Holds) -> str:

@@ -127,13 +127,18 @@ _BASES = {
 }
 
 
-def _is_fresh(job: Job) -> bool:
+def is_fresh(job: Job) -> bool:
+    """Whether each of a job's batches had new signals; of runs whose record says nothing of it, by what was chosen."""
     chosen = job["overrides"]
-    return chosen.get("data.fresh", "false").lower() == "true" or chosen.get("data") == "fresh"
+    return (
+        bool(job["fresh"])
+        if "fresh" in job
+        else chosen.get("data.fresh", "false").lower() == "true" or chosen.get("data") == "fresh"
+    )
 
 
 def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
-    fresh, jobs = [job for job in jobs if _is_fresh(job)], [job for job in jobs if not _is_fresh(job)]
+    fresh, jobs = [job for job in jobs if is_fresh(job)], [job for job in jobs if not is_fresh(job)]
     if fresh:
         yield "With data.fresh=true each seed draws new training signals in every batch."
     seeds: Mapping[bool, int] = {
@@ -142,7 +147,7 @@ def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
     if seeds[True] > 1:
         yield "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover all of it."
     if seeds[False] > 1:
-        drawn = {job["overrides"].get("data.seed") for job in jobs}
+        drawn = {job.get("data_seed") for job in jobs}
         shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise"
         of_one = "intervals over seeds do not cover another training set or other noise"
         yield f"{shared}: " + (f"{len(drawn)} values of data.seed vary these too." if len(drawn) > 1 else f"{of_one}.")

@@ -4,6 +4,7 @@ Everything in it is read from the folders of the jobs, so a sweep that is not co
 A plotting library with interaction is not worth a megabyte here: a little JavaScript sorts tables, and browsers enlarge SVG.
 """
 
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,12 +21,12 @@ from wavecoder.paper.provenance import chance_of, choices_of, command_of, origin
 from wavecoder.paper.ranking import rankings
 from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
-from wavecoder.paper.variance import SOURCES, components
+from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import ARRAYS, write_atomically
 
 _EXPERIMENTS = ("paper", "theorem")
 """The experiments whose networks the paper's claims are about."""
@@ -45,6 +46,7 @@ def write_report(folder: Path) -> Path:
     networks = [job for job in completed if "subspace" not in job]
     linear = [job for job in completed if "subspace" in job and job not in planes]
     linear.sort(key=lambda job: (job["model"] != "linear_tied", job["latent_dim"], job["job"]))
+    found = components(networks, folder)
     content = {
         "sweep": folder.name,
         "jobs": completed,
@@ -52,9 +54,10 @@ def write_report(folder: Path) -> Path:
         "seeds": max((job["num_seeds"] for job in networks), default=0),
         "duration": _duration(sum(job["timing"]["fit_seconds"] for job in completed)),
         **_judged(PaperRuns([job for job in jobs if job not in planes], folder), networks, linear),
-        "gaps": _gaps(jobs),
+        "gaps": _gaps(jobs, folder),
         "chance": chance_of(networks),
-        "components": components(networks, folder),
+        "components": found,
+        "design": describe_design(found),
         "rankings": rankings(networks, folder),
         "sources": SOURCES,
         "tables": make_tables(networks),
@@ -104,6 +107,7 @@ def _judged(runs: PaperRuns, networks: Sequence[Job], linear: Sequence[Job]) -> 
         "claims": [claim for claim in claims if claim.worst.seeds],
         "open": [claim for claim in claims if not claim.worst.seeds],
         "missing": runs.missing() if is_papers and runs.networks else [],
+        "covered": runs.chance(),
         "words": WORDS,
         "varied": {} if is_papers else choices_made(networks),
         "effects": [] if is_papers or not networks else effects_of(networks, list(metrics)),
@@ -115,12 +119,15 @@ def _duration(seconds: float) -> str:
     return f"{number(seconds)} seconds" if seconds < 100 else f"{number(seconds / 60)} minutes"
 
 
-def _gaps(jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    """The jobs without results, and those of which seeds diverged, with what is wrong."""
+def _gaps(jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
+    """The jobs without results, those of which seeds diverged, and damaged files, with what is wrong."""
     gaps = []
     for job in jobs:
         if job["status"] != "completed":
             gaps.append((job["job"], job["status"] + (f": {job['error']}" if "error" in job else "")))
         elif diverged := max(each["per_seed"].count(None) for each in job["metrics"].values()):
             gaps.append((job["job"], f"diverged in {diverged} of {job['num_seeds']} seeds"))
+        arrays = folder / job["job"] / ARRAYS
+        if arrays.exists() and not zipfile.is_zipfile(arrays):
+            gaps.append((job["job"], f"{ARRAYS} is damaged: figures, and what is judged from curves, lack it"))
     return gaps

@@ -70,6 +70,8 @@ def summary(jobs: Sequence[Job], columns: int, width: float) -> Figure | None:
             axis.tick_params(labelleft=False)
         if number >= len(panels) - columns:
             axis.set_xlabel("mean squared error per value of new signals" if width > 8 else "mean squared error per value")
+    for axis in axes:  # which otherwise keep the limits of the first of those that share them
+        axis.autoscale_view(scaley=False)
     handles = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=6 if width > 8 else 3, frameon=False, fontsize=9)
     return figure

@@ -19,7 +19,7 @@ training sets tell little about how training sets differ: with eight, intervals 
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import NormalDist
@@ -29,6 +29,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from wavecoder.paper.claims import Job, values_of
+from wavecoder.paper.provenance import is_fresh
 from wavecoder.paper.tables import in_order, labels_of
 from wavecoder.training.files import read_arrays
 
@@ -108,6 +109,19 @@ def components(jobs: Iterable[Job], folder: Path) -> list[Components]:
     ]
 
 
+def describe_design(found: Sequence[Components]) -> str:
+    """How many trainings components are estimated from, and which of them are left out."""
+    seeds, sets = (_span({getattr(each, name) for each in found}) for name in ("seeds", "training_sets"))
+    lost = {f"{each.network} with a latent of {each.latent_dim}": each.diverged for each in found if each.diverged}
+    named = ", ".join(f"{count} of {network}" for network, count in lost.items())
+    left_out = f" Trainings diverged ({named}); their seeds are left out on all training sets." if lost else ""
+    return f"Each network was trained with {seeds} seeds on each of {sets} training sets (data.seed).{left_out}"
+
+
+def _span(counts: Set[int]) -> str:
+    return " to ".join(str(count) for count in sorted({min(counts), max(counts)})) if counts else ""
+
+
 def single_runs(jobs: Iterable[Job], folder: Path) -> dict[tuple[str, int], dict[str, Errors]]:
     """The errors of single runs, by network and size of its latent and by metric; those without noise have a single draw.
 
@@ -117,13 +131,18 @@ def single_runs(jobs: Iterable[Job], folder: Path) -> dict[tuple[str, int], dict
     """
     alike: dict[tuple[object, ...], dict[int, Job]] = {}
     for job in jobs:
-        if job["status"] == "completed" and job["num_seeds"] > 1 and job.get("per_seed") is False and "file" not in job:
+        if job["status"] == "completed" and job["num_seeds"] > 1 and job.get("per_seed") is False and _is_fixed(job):
             others = sorted((key, value) for key, value in job["overrides"].items() if key != "data.seed")
             alike.setdefault((job["seed"], *others), {})[job["data_seed"]] = job
     groups = {each[min(each)]["job"]: [each[seed] for seed in sorted(each)] for each in alike.values() if len(each) > 1}
     firsts = in_order(group[0] for group in groups.values())
     labels = labels_of(firsts)
     return {(labels[job["job"]], job["latent_dim"]): _errors(groups[job["job"]], folder) for job in firsts}
+
+
+def _is_fixed(job: Job) -> bool:
+    """Whether a job has a training set that `data.seed` draws; it only divides a file, and fresh signals are of each seed."""
+    return "file" not in job and not is_fresh(job)
 
 
 def _errors(jobs: Sequence[Job], folder: Path) -> dict[str, Errors]:

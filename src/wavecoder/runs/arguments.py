@@ -116,9 +116,12 @@ def _class(key: str, target: str | None) -> Any:
     if target is None:
         return None
     try:
-        return resolve_name(target)
+        kind = resolve_name(target)
     except (ImportError, AttributeError, ValueError) as error:
         raise SettingError(f"{key}._target_={target}: {error}") from error
+    if not callable(kind):
+        raise SettingError(f"{key}._target_={target}: must name a class")
+    return kind
 
 
 @cache

@@ -5,6 +5,7 @@ Imports Hydra only, so that `--help` and mistakes are answered within a second.
 
 import atexit
 import gc
+import logging
 import os
 import re
 import signal
@@ -21,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavecoder.runs import completion, job, resolvers
-from wavecoder.runs.overrides import CONF, quote_whole_numbers, sorted_options
+from wavecoder.runs.overrides import CONF, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
@@ -46,7 +47,7 @@ def main() -> None:
     elif name == "--version":
         show_version()
     elif name in ("--help", "-h"):
-        lines = [f"  {name:10}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
+        lines = [f"  {name:13}{(command.__doc__ or '').splitlines()[0]}" for name, command in commands.items()]
         print("usage: wavecoder COMMAND …\n", "commands:", *lines, "\n`wavecoder COMMAND --help` says more.", sep="\n")
     else:
         exit_with_error(SettingError(f"{name}: no such command; there are {', '.join(commands)}"))
@@ -75,8 +76,7 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
-        arguments = sorted(sys.argv[1:], key=lambda argument: argument not in ("-m", "--multirun"))  # it may stand anywhere
-        sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
+        sys.argv[1:] = [quote_whole_numbers(argument) for argument in options_first(sys.argv[1:])]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
         leave_interrupted()
@@ -92,6 +92,7 @@ def train() -> None:
 def leave_interrupted() -> NoReturn:
     """Say in one line how what Ctrl-C has ended is resumed, and leave with status 130."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
+    logging.disable()  # what half-imported PyTorch logs when the process ends
     from wavecoder.runs import typed
 
     print(f"\n{typed.interrupted()}", file=sys.stderr)
@@ -128,6 +129,8 @@ def explain(error: Exception) -> str:
     if str(error).startswith("Ambiguous value"):
         argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ").replace("'", "")
         return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
+    if twice := re.match(r"Multiple values for (\S+)\. To override", str(error)):
+        return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)

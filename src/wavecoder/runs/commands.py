@@ -3,43 +3,45 @@
 import argparse
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from wavecoder.runs import completion
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
-
-Result = TypeVar("Result")
 
 
 def report() -> None:
     """Write the report of a sweep, also of one that is not complete."""
     arguments = _sweep_parser(report).parse_args()
 
-    from wavecoder.paper.report import write_report
+    with _one_line_errors():
+        from wavecoder.paper.report import write_report
 
-    print(f"The report is {_call(write_report, arguments.sweep)}")
+        print(f"The report is {write_report(arguments.sweep)}")
 
 
 def status() -> None:
     """Show what the jobs of a sweep are doing."""
     arguments = _sweep_parser(status).parse_args()
 
-    from wavecoder.runs.status import show_status
+    with _one_line_errors():
+        from wavecoder.runs.status import show_status
 
-    _call(show_status, arguments.sweep)
+        show_status(arguments.sweep)
 
 
 def cancel() -> None:
     """End the jobs of a sweep, on Slurm too; its command resumes it."""
     arguments = _sweep_parser(cancel).parse_args()
 
-    from wavecoder.runs.status import cancel_sweep
+    with _one_line_errors():
+        from wavecoder.runs.status import cancel_sweep
 
-    _call(cancel_sweep, arguments.sweep)
+        cancel_sweep(arguments.sweep)
 
 
 def tensorboard() -> None:
@@ -51,9 +53,10 @@ def tensorboard() -> None:
     parser.add_argument("--port", type=int, default=6006, help="of the address to open in a browser (6006)")
     arguments = parser.parse_args()
 
-    from wavecoder.runs.tensorboard import serve
+    with _one_line_errors():
+        from wavecoder.runs.tensorboard import serve
 
-    sys.exit(_call(serve, arguments.folder, arguments.host, arguments.port))
+        sys.exit(serve(arguments.folder, arguments.host, arguments.port))
 
 
 def denoise() -> None:
@@ -76,13 +79,11 @@ def denoise() -> None:
     parser.add_argument("--device", default="cpu", help="where the network computes, for example cuda (default: cpu)")
     arguments = parser.parse_args()
 
-    def clean() -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half-written is removed on the way out
+    with _one_line_errors():
         from wavecoder.runs.denoise import denoise as write
 
         write(**vars(arguments))
-
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half-written is removed on the way out
-    _call(clean)
 
 
 def export() -> None:
@@ -94,9 +95,10 @@ def export() -> None:
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     arguments = parser.parse_args()
 
-    from wavecoder.runs.export import export as write
+    with _one_line_errors():
+        from wavecoder.runs.export import export as write
 
-    print(_call(write, arguments.run, arguments.output, arguments.seed, arguments.force))
+        print(write(arguments.run, arguments.output, arguments.seed, arguments.force))
 
 
 def evaluate() -> None:
@@ -114,11 +116,12 @@ def evaluate() -> None:
     parser.add_argument("--device", default="cpu", help="where to compute, as cpu or cuda")
     given = parser.parse_args()
 
-    from wavecoder.runs.evaluate import evaluate as measure_again
-    from wavecoder.runs.measure import Wanted
+    with _one_line_errors():
+        from wavecoder.runs.evaluate import evaluate as measure_again
+        from wavecoder.runs.measure import Wanted
 
-    wanted = Wanted(given.noise, given.families, given.sigma, given.data_seed)
-    _call(measure_again, given.runs, wanted, given.output, given.device)
+        wanted = Wanted(given.noise, given.families, given.sigma, given.data_seed)
+        measure_again(given.runs, wanted, given.output, given.device)
 
 
 COMMANDS = {command.__name__: command for command in (report, status, cancel, tensorboard, evaluate, denoise, export)}
@@ -183,11 +186,13 @@ def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
     return parser
 
 
-def _call(function: Callable[..., Result], *arguments: object) -> Result:
-    """What a function gives; the process ends with status 2 on bad input, and with 130 on Ctrl-C."""
+@contextmanager
+def _one_line_errors() -> Iterator[None]:
+    """End the process with status 2 and one line on bad input, and with 130 on Ctrl-C, also while modules are imported."""
     try:
-        return function(*arguments)
+        yield
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # a second one would end in a traceback
         print("\nInterrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
     except Exception as error:

@@ -16,7 +16,23 @@ if not CONF.is_dir():
     CONF = _PACKAGE.parents[1] / "conf"  # in a checkout
 
 _OPTIONAL_GROUPS = ("experiment", "debug")  # null chooses nothing of them
+_OPTIONS_WITH_VALUE = ("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn", "--package", "-p", "--cfg", "-c")
 _WHOLE_NUMBER = re.compile(r"(?<![^,(\s])\d+(?![^,)\s])")  # standing alone between commas and parentheses
+
+
+def options_first(arguments: Iterable[str]) -> list[str]:
+    """Arguments with options like `-m` and `--config-dir DIR` before all choices: Hydra knows none behind the first choice.
+
+    Example:
+        >>> options_first(["latent=1,5", "-m", "--config-dir", "mine", "seed=3"])
+        ['-m', '--config-dir', 'mine', 'latent=1,5', 'seed=3']
+    """
+    options: list[str] = []
+    choices: list[str] = []
+    for argument in arguments:
+        is_value = bool(options) and options[-1] in _OPTIONS_WITH_VALUE
+        (options if argument.startswith("-") or is_value else choices).append(argument)
+    return [*options, *choices]
 
 
 def sorted_options(names: Iterable[str]) -> list[str]:

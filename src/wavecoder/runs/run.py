@@ -188,6 +188,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         },
         "data_seed": settings.data.seed,
         "per_seed": settings.data.per_seed,
+        "fresh": settings.data.fresh,
         "basis": settings.basis,
         "seed": settings.seed,
         "num_seeds": settings.num_seeds,

@@ -113,11 +113,14 @@ def show_status(folder: Path) -> None:
         rows += found[:_SHOWN]
         if len(found) > _SHOWN:
             rows.append((kind, f"… and {len(found) - _SHOWN:,} more", ""))
-    _print_rows(rows, short_names(jobs))
+    short = short_names(jobs)
+    _print_rows(rows, short)
     measured = [each for each in records if each.get("metrics", {}).get("val/mse", {}).get("mean") is not None]
     if measured:
         best = min(measured, key=results.rank)
-        say(Console(), f"the best so far: {best['job']}, val/mse {best['metrics']['val/mse']['mean']:.4g}")
+        console, line = Console(), "the best so far: {}, val/mse " + f"{best['metrics']['val/mse']['mean']:.4g}"
+        whole = line.format(best["job"])
+        say(console, whole if len(whole) <= width_of(console) else line.format(short.get(best["job"], best["job"])))
 
 
 def _print_rows(rows: Sequence[tuple[str, str, str]], short: Mapping[str, str]) -> None:

@@ -231,7 +231,7 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
             pairs = zip(jobs, found, strict=True)
             failed = {job.name for job, state in pairs if state.status == "failed" and state.modified >= started}
             for name in failed - named if name_failed else ():
-                print(f"failed: {name}: {results.read_record(folder / name).get('error')}", flush=True)
+                _print_from_thread(f"failed: {name}: {results.read_record(folder / name).get('error')}")
             named.update(failed)
             return len(failed) + sum(state == State("completed", job.fingerprint) for state, job in zip(found, jobs, strict=True))
 
@@ -242,10 +242,15 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
             pause = max(1.0, 20 * (time.monotonic() - looked))
             if done < now < len(jobs):
                 left = (time.time() - started) / (now - before) * (len(jobs) - now)
-                print(f"{now} of {len(jobs)} jobs done, about {duration(left)} left", flush=True)
+                _print_from_thread(f"{now} of {len(jobs)} jobs done, about {duration(left)} left")
             done = now
         if name_failed:
             count_done()  # names those that failed after the last look
+
+
+def _print_from_thread(text: str) -> None:
+    # without `file`, print() holds no reference to sys.stdout, which the bar of a job replaces meanwhile in another thread
+    print(text, file=sys.stdout, flush=True)
 
 
 def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:

@@ -5,7 +5,9 @@ the others, and to each reference once for all runs in which it has the same err
 they cannot get in one another's way, and each stays complete.
 """
 
+import errno
 import os
+import socket
 import threading
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -18,11 +20,9 @@ from wavecoder.runs.plan import STACKS
 from wavecoder.runs.settings import OF_SWEEPS, SettingError
 from wavecoder.runs.store import DATABASE, Store
 
-CURVES, AUTOENCODER = (
-    "tb",
-    "autoencoder",
-)  # a run's folder of curves, and in it that of its own, as conf/logger/tensorboard.yaml says
+CURVES, AUTOENCODER = "tb", "autoencoder"  # a run's folder of curves, and in it that of its own; conf/logger/tensorboard.yaml
 _EVERY = 5  # seconds between two looks for new runs, as often as TensorBoard looks for new points
+_HIGHEST_PORT = 65535
 _LONGEST = 120  # characters of a name
 _SAME = 5  # digits in which the errors of a reference agree if it is the same
 _APART = {"hydra", "hydra/launcher", "callbacks", "logger"}  # groups that are not part of a network
@@ -43,10 +43,11 @@ def serve(folder: Path, host: str, port: int) -> int:
         The exit status.
 
     Raises:
-        SettingError: There is nothing to show.
+        SettingError: There is nothing to show, or TensorBoard cannot be reached there.
     """
     if not folder.is_dir():
         raise SettingError(f"{folder}: no such folder")
+    _check_address(host, port)
     with TemporaryDirectory(prefix="wavecoder-tensorboard-") as temporary:
         links = Links(folder, Path(temporary))
         links.refresh()
@@ -62,12 +63,35 @@ def serve(folder: Path, host: str, port: int) -> int:
             thread.join()
 
 
+def _check_address(host: str, port: int) -> None:
+    """Refuse where nothing can listen: TensorBoard itself says so in several lines, or with a traceback."""
+    if not 0 <= port <= _HIGHEST_PORT:
+        raise SettingError(f"--port {port}: must be 0 to {_HIGHEST_PORT}; 0 takes one that is free")
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError) as error:
+        raise SettingError(f"--host {host}: there is no such host ({getattr(error, 'strerror', None) or error})") from error
+    addresses, refused = {(family, address[:2]) for family, _, _, _, address in found}, []
+    for family, address in addresses:
+        try:
+            socket.create_server(address, family=family).close()
+        except OSError as error:
+            refused.append(error)
+    if any(error.errno == errno.EADDRINUSE for error in refused):
+        raise SettingError(f"--port {port}: is taken on {host}; choose another, or 0 for one that is free")
+    if len(refused) == len(addresses):
+        raise SettingError(f"--host {host} --port {port}: cannot be used here ({os.strerror(refused[0].errno or 0)})")
+
+
 def _run_tensorboard(logdir: str, host: str, port: int, title: str) -> int:
     from tensorboard import default, program  # type: ignore[import-untyped]  # takes a second to import
 
     board = program.TensorBoard(plugins=default.get_plugins())
     board.configure(("", "--logdir", logdir, "--host", host, "--port", str(port), "--window_title", title))
-    return 1 if board.main() else 0
+    try:
+        return 1 if board.main() else 0
+    except KeyboardInterrupt:  # before it serves; from then on it takes Ctrl-C as its end itself
+        return 0
 
 
 def _keep_fresh(links: "Links", end: threading.Event) -> None:

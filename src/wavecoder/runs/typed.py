@@ -72,6 +72,9 @@ def print_commands(commands: Sequence[tuple[str, Sequence[str]]]) -> None:
             console.print(line, soft_wrap=True, highlight=False, markup=False)
 
 
+_OWN = ("signals.npy", "clean.npy")
+
+
 def print_next_of_run(folder: Path, record: Mapping[str, Any]) -> None:
     """Print where a run's results are, and what can be done with them.
 
@@ -91,6 +94,8 @@ def print_next_of_run(folder: Path, record: Mapping[str, Any]) -> None:
     file, levels = record.get("file"), record["noise"]["eval_std"]
     if file is not None and Path(file).is_file():
         commands.append(("To clean signals", [*program("denoise"), str(place), file, "clean.npy"]))
+    elif record.get("per_seed"):  # its noisy sines are a table for each seed
+        commands.append(("To clean signals of yours, here those in signals.npy", [*program("denoise"), str(place), *_OWN]))
     elif levels and (folder / ARRAYS).exists():
         noisy = [str(place / ARRAYS), "clean.npy", "--key", f"noisy_{max(levels)}"]
         commands.append(("To clean signals, here the noisy sines of its test", [*program("denoise"), str(place), *noisy]))

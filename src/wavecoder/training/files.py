@@ -1,7 +1,10 @@
 """Files in a run's folder, each written completely or not at all. NumPy is imported late: the command line imports this too."""
 
 import io
+import logging
 import os
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from secrets import token_hex
@@ -10,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy import ndarray
+
+log = logging.getLogger(__name__)
 
 ARRAYS = "reconstructions.npz"
 
@@ -41,14 +46,18 @@ def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
 
 
 def read_arrays(folder: Path) -> "dict[str, ndarray] | None":
-    """The arrays that `write_arrays` wrote into a run's folder; None if there are none."""
+    """The arrays that `write_arrays` wrote into a run's folder; None if there are none, or the file is damaged."""
     import numpy as np
 
     file = folder / ARRAYS
     if not file.exists():
         return None
-    with np.load(file) as content:
-        return dict(content)
+    try:
+        with np.load(file) as content:
+            return dict(content)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
+        log.warning("%s is damaged; what would be drawn or judged from it is missing", file)
+        return None
 
 
 def of_member(values: "ndarray", member: int) -> "ndarray":
