@@ -35,6 +35,7 @@ _RECONSTRUCTIONS = {  # by latent, noise, and whether every copy is shown or onl
 }
 
 
+_TINY = 1e-30  # an error that is hardly one
 _NO_SETTINGS = {"activation", "model", "latent", "latent.dim", "sweep", "seed", "data.seed"}
 """What a sweep varies that errors are not drawn against: the network, the size of its latent, and chance."""
 
@@ -99,7 +100,7 @@ def _signals(arrays: Sequence[Arrays]) -> Named:
     noisy = {key: each for each in reversed(arrays) for key in each if key.startswith("noisy_")}
     for key, each in sorted(noisy.items()):
         noise = key.removeprefix("noisy_")
-        panel = {f"sin(t) with noise {noise}": Panel(of_member(each[key], 0))}
+        panel = {f"sin(t) with noise {float(noise):g}": Panel(of_member(each[key], 0))}
         yield _NOISY.get(noise, key), draw_reconstructions(each["times"], each["sine"], panel, "Noisy copies of the sine")
 
 
@@ -122,7 +123,7 @@ def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays:
         first = arrays[jobs[0]["job"]]
         jobs = [job for job in jobs if np.array_equal(arrays[job["job"]]["sine"], first["sine"])]
         metric = f"sine/{'mse' if copies else 'mean_mse'}_noise_{noise}"
-        panels = {labels[job["job"]]: _panel(job, arrays[job["job"]][key], metric) for job in jobs}
+        panels = {labels[job["job"]]: _panel(job, arrays[job["job"]][key], first["sine"], metric) for job in jobs}
         if f"svd_{noise}" in first:
             panels[REFERENCES["svd"].label] = _reference_panel(jobs[0], "svd", first[f"svd_{noise}"], first["sine"], metric)
         count = first[key].shape[1]
@@ -131,11 +132,20 @@ def _reconstructions(networks: Sequence[Job], labels: Mapping[str, str], arrays:
         yield name, draw_reconstructions(first["times"], first["sine"], panels, title, copies, _note(jobs, copies))
 
 
-def _panel(job: Job, reconstructions: Float[ndarray, "member copy time"], metric: str) -> Panel:
-    """The reconstructions of the member whose error is the median, as the table of that error has it."""
+def _panel(job: Job, reconstructions: Float[ndarray, "member copy time"], sine: Float[ndarray, " time"], metric: str) -> Panel:
+    """The table's median error, and the member whose reconstructions that are drawn have the error nearest to it.
+
+    The member with the median error itself may be off by several times on the copies drawn: tables have means over draws.
+    """
+    means = reconstructions.mean(1)
     errors = values_of(job, metric)
-    shown = median_member(errors)
-    return Panel(reconstructions[shown], float(errors[shown]), reconstructions.mean(1))
+    middle = np.median(np.nan_to_num(errors, nan=np.inf))
+    if not np.isfinite(middle):
+        shown = median_member(errors)
+        return Panel(reconstructions[shown], float(errors[shown]), means)
+    drawn = np.square((means[:, None] if "mean_mse" in metric else reconstructions) - sine).mean((1, 2))
+    away = np.abs(np.log(np.maximum(drawn, _TINY) / max(middle, _TINY)))
+    return Panel(reconstructions[int(np.nan_to_num(away, nan=np.inf).argmin())], float(middle), means)
 
 
 def median_member(errors: Values) -> int:
@@ -160,8 +170,12 @@ def _note(jobs: Sequence[Job], copies: bool) -> str:
     """Which seed and which noise a figure shows."""
     seeds, draws = (max(each) for each in ([job["num_seeds"] for job in jobs], [job["noise"].get("draws", 1) for job in jobs]))
     error = "error of each copy" if copies else "error of the mean"
-    notes = [f"Each autoencoder is shown by the seed with the median {error}, as in the table."] if seeds > 1 else []
-    if draws > 1:
+    notes = []
+    if seeds > 1:
+        notes.append(f"Headings give the table's median {error}; shown is the seed nearest to it, in parentheses its own.")
+        if draws > 1:
+            notes.append(f"Tables have means over {draws} draws of noise, shown is the first.")
+    elif draws > 1:
         notes.append(f"Errors are means over {draws} draws of noise; shown is the first, with its error in parentheses.")
     notes += [
         f"Their training set is that of data.seed={seed}." for seed in {job["overrides"].get("data.seed") for job in jobs} if seed

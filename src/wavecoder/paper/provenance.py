@@ -123,7 +123,7 @@ def chance_of(jobs: Sequence[Job]) -> list[str]:
 
 _BASES = {
     "fitted": "SVD, PCA and Wiener filter are fitted to the training signals.",
-    "population": "SVD, PCA and Wiener filter use the exact moments of the population, not those of a training set.",
+    "population": "In tables and figures SVD, PCA and Wiener filter use the exact moments of the population, no training set's.",
 }
 
 
@@ -145,7 +145,10 @@ def _shared_signals(jobs: Sequence[Job]) -> Iterable[str]:
         own: max((job["num_seeds"] for job in jobs if bool(job.get("per_seed")) == own), default=0) for own in (True, False)
     }
     if seeds[True] > 1:
-        yield "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover all of it."
+        yield (
+            "Seeds differ in training set, noise, initial weights and order of batches; intervals over seeds cover these, and "
+            "validation signals are the same for all."
+        )
     if seeds[False] > 1:
         drawn = {job.get("data_seed") for job in jobs}
         shared = "Seeds of a run differ in initial weights and order of batches, and share training set and noise"

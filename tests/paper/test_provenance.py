@@ -1,0 +1,25 @@
+from typing import Any
+
+import pytest
+
+from wavecoder.paper.provenance import chance_of
+
+
+@pytest.mark.parametrize(
+    ("changes", "fresh"),
+    [({"fresh": True}, True), ({"fresh": False}, False), ({"overrides": {"data": "fresh"}}, True), ({"overrides": {}}, False)],
+)
+def test_signals_are_fresh_by_the_record_of_a_run(changes: dict[str, Any], fresh: bool) -> None:
+    """An experiment may have chosen them, which no override says; records of earlier versions do not say it either."""
+    job = {
+        "overrides": {"experiment": "denoising"},
+        "num_seeds": 2,
+        "per_seed": False,
+        "noise": {},
+        "metrics": {},
+        "references": {},
+        "engine": {"name": "torch"},
+    }
+    said = " ".join(chance_of([job | changes]))
+    assert ("new training signals in every batch" in said) == fresh
+    assert ("share training set and noise" in said) == (not fresh)
