@@ -111,6 +111,15 @@ def test_ctrl_c_says_in_one_line_how_to_resume_and_that_works(tmp_path: Path, la
 
 
 @pytest.mark.slow
+def test_ctrl_c_in_a_search_says_that_its_command_resumes_it(tmp_path: Path) -> None:
+    terminal = Terminal([*TRAIN, "-m", *LONG, "experiment=search"], 200, tmp_path)
+    terminal.wait_until(lambda: bool(list(tmp_path.glob("outputs/sweeps/search/**/checkpoints/last.ckpt"))))
+    terminal.type("\x03")
+    assert terminal.wait() == 130, terminal.text
+    assert terminal.text.endswith("Interrupted; the same command resumes it")
+
+
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("bash") is None, reason="there is no bash here")
 def test_completion_in_a_shell_never_prints_errors(tmp_path: Path) -> None:
     programs = Path(sys.executable).parent

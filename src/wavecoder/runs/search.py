@@ -16,10 +16,12 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from optuna.trial import TrialState
+from rich.console import Console
 
-from wavecoder.runs import cli, results
+from wavecoder.runs import cli, results, typed
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
+from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import slurm_name
 from wavecoder.runs.store import read_sweep
@@ -56,6 +58,7 @@ class ResumeSearch(Callback):
             cli.exit_with_error(SettingError(f"sweep={config.sweep}: another process works on this search"))
         except Exception as error:  # which Hydra would make a warning
             cli.exit_with_error(error)
+        typed.note_folder("hydra.sweep.dir", folder)
         batch = write_batch(folder, config, config.hydra.runtime.choices["hydra/launcher"], [])  # so that it can be cancelled
         with read_write(config), open_dict(config):
             if batch.launcher == "slurm":
@@ -80,7 +83,7 @@ def _write_best(folder: Path, best: dict[str, Any]) -> None:
     file.parent.mkdir(exist_ok=True)
     head = f"# @package _global_\n# The best network of a search: {line}\n# {command}\n"
     write_atomically(file, head + _experiment(folder / best["job"]))
-    print(f"The best: {line}, written as an experiment: {command}")
+    say(Console(), f"The best: {line}, written as an experiment: {command}")
 
 
 def _resume(config: DictConfig) -> tuple[int, int]:
