@@ -90,7 +90,7 @@ def origins_of(jobs: Sequence[Job]) -> dict[str, str]:
     hosts = _joined(job["place"]["host"] for job in jobs if "place" in job)
     machines = _joined(", ".join(origin[key] for key in ("machine", "gpu") if key in origin) for origin in origins)
     found = {
-        "finished": " to ".join(dict.fromkeys(finished[:1] + finished[-1:])) + " (UTC)" if finished else "",
+        "finished": f"{finished[-1]} (UTC)" if finished else "",  # the last of them
         "commit": _joined(origin["commit"] for origin in origins if "commit" in origin),
         "machine": machines + (f" ({hosts})" if hosts and machines else hosts),
         "engine": _joined(job["engine"]["name"] for job in jobs),
