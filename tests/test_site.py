@@ -123,8 +123,9 @@ def test_the_release_publishes_what_was_tried() -> None:
 def test_a_broken_link_fails(mistake: str, tmp_path: Path) -> None:
     docs = tmp_path / "docs"
     docs.mkdir()
-    for name in ("conf.py", "site_reference.py", "paper.md", "overfitting.png", "runs.md", "reliability.md"):
-        shutil.copy(DOCS / name, docs)
+    pages = (DOCS / name for name in ("conf.py", "site_reference.py", "paper.md", "runs.md", "reliability.md"))
+    for file in (*pages, *DOCS.glob("*.png")):
+        shutil.copy(file, docs)
     link = re.compile(r"\[([^\]]*)\]\((?:clusters|configuration)\.md[^)]*\)")
     for name in ("runs.md", "reliability.md"):
         page = docs / name

@@ -139,8 +139,8 @@ UNFIT = {
     "model._target_=my_package.WrongShape": "model=WrongShape: WrongShape.decode gives shape [2, 50] for two signals; it must "
     "give [2, 100]",
     "model._target_=my_package.NoDecoder": "model=NoDecoder: NoDecoder has no method decode",
-    "model._target_=my_package.MyAutoencoder +model.with=3": "model=MyAutoencoder: MyAutoencoder.__init__() got an unexpected "
-    "keyword argument 'with'",
+    "model._target_=my_package.MyAutoencoder +model.with=3": "model.with: MyAutoencoder takes no such argument; did you mean "
+    "model.width?",
     "model._target_=my_package.Missing": "model._target_=my_package.Missing: module 'my_package' has no attribute 'Missing'",
     "model._target_=nowhere.Missing": "model._target_=nowhere.Missing: No module named 'nowhere'",
     "model._target_=my_package.a_number": "model._target_=my_package.a_number: must name a class",
