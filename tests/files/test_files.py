@@ -140,8 +140,9 @@ def test_a_column_of_labels_is_no_sample(tmp_path: Path) -> None:
         np.testing.assert_allclose(rows.values, ROWS)
         assert rows.labels is not None
         assert rows.labels.tolist() == list("abcabca")
-    rows = read_rows(tmp_path / "x.csv", labels="label")
-    assert rows.labels is not None
+    named = read_rows(tmp_path / "x.csv", labels="label").labels
+    assert named is not None
+    assert named.tolist() == list("abcabca")
     np.save(tmp_path / "x.npy", ROWS)
     np.save(tmp_path / "kinds.npy", np.arange(7))
     assert read_rows(tmp_path / "x.npy", labels="kinds.npy").labels.tolist() == list(range(7))

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from made_up_jobs import made_up_job
 from matplotlib.axes import Axes
 
 from wavecoder.paper.figures import make_figures, median_member
@@ -62,20 +63,16 @@ class Sweep:
         (self.folder / name).mkdir()
         write_arrays(self.folder / name, arrays)
         self.jobs.append(
-            {
-                "job": name,
-                "status": "completed",
-                "network": network,
-                "model": "deep",
-                "activation": network,
-                "bias": True,
-                "latent_dim": latent,
-                "num_seeds": seeds,
-                "noise": {"eval_std": [0.1, 1.0], "train_std": 0.0, "draws": draws},
-                "overrides": {"activation": network, "latent": str(latent)},
-                "metrics": {metric: summarise(values) for metric, values in errors.items()},
-                "references": {"svd": of_svd},
-            }
+            made_up_job(
+                name,
+                network,
+                latent_dim=latent,
+                num_seeds=seeds,
+                noise={"eval_std": [0.1, 1.0], "train_std": 0.0, "draws": draws},
+                overrides={"activation": network, "latent": str(latent)},
+                metrics={metric: summarise(values) for metric, values in errors.items()},
+                references={"svd": of_svd},
+            )
         )
 
     def job(self, name: str) -> dict[str, Any]:

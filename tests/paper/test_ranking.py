@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_up_jobs import made_up_job
 
 from wavecoder.paper.ranking import rank, rankings
 from wavecoder.training.files import write_arrays
@@ -60,21 +61,16 @@ def test_networks_with_fewer_training_sets_are_left_out(tmp_path: Path) -> None:
         (tmp_path / job).mkdir()
         write_arrays(tmp_path / job, {})
         jobs.append(
-            {
-                "job": job,
-                "status": "completed",
-                "network": network,
-                "model": "deep",
-                "activation": network,
-                "bias": True,
-                "latent_dim": 5,
-                "seed": 0,
-                "num_seeds": 2,
-                "data_seed": number,
-                "per_seed": False,
-                "overrides": {"activation": network, "data.seed": str(number)},
-                "metrics": {"val/mse": {"per_seed": [1.0, 2.0 if network == "gelu" else None]}},
-            }
+            made_up_job(
+                job,
+                network,
+                seed=0,
+                num_seeds=2,
+                data_seed=number,
+                per_seed=False,
+                overrides={"activation": network, "data.seed": str(number)},
+                metrics={"val/mse": {"per_seed": [1.0, 2.0 if network == "gelu" else None]}},
+            )
         )
     [found] = rankings(jobs, tmp_path)
     assert (found.latent_dim, found.metric, found.networks) == (5, "val/mse", ("gelu", "relu"))

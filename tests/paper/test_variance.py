@@ -8,6 +8,7 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from made_up_jobs import made_up_job
 
 from wavecoder.paper import variance
 from wavecoder.paper.variance import SOURCES, Components, components, decompose, describe_design, interval
@@ -147,21 +148,16 @@ def write_jobs(folder: Path, sets: int = 3, seeds: int = 2, draws: int = 4, **ch
     jobs = []
     for network, number in product(("tanh", "gelu"), range(sets)):
         name = f"data.seed={number},{network}"
-        job = {
-            "job": name,
-            "status": "completed",
-            "network": network,
-            "model": "deep",
-            "activation": network,
-            "bias": True,
-            "latent_dim": 5,
-            "seed": 0,
-            "num_seeds": seeds,
-            "data_seed": number,
-            "per_seed": False,
-            "overrides": {"activation": network, "data.seed": str(number)},
-            "metrics": {"val/mse": {"per_seed": [number + 1.0] * seeds}},
-        }
+        job = made_up_job(
+            name,
+            network,
+            seed=0,
+            num_seeds=seeds,
+            data_seed=number,
+            per_seed=False,
+            overrides={"activation": network, "data.seed": str(number)},
+            metrics={"val/mse": {"per_seed": [number + 1.0] * seeds}},
+        )
         (folder / name).mkdir(exist_ok=True)
         errors = np.full((seeds, draws), number + 1.0)
         write_arrays(folder / name, {"draws_mse_0.1": errors, "draws_mean_mse_0.1": errors / 2, "sine": np.zeros(3)})
