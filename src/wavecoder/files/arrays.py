@@ -4,8 +4,9 @@ import math
 import tokenize
 import zipfile
 import zlib
+from abc import abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -65,11 +66,9 @@ class _Array(Stored):
 
     header: Header
 
-    @contextmanager
-    def _values(self) -> Iterator[BinaryFile]:
+    @abstractmethod
+    def _values(self) -> AbstractContextManager[BinaryFile]:
         """The file, at its first value."""
-        raise NotImplementedError
-        yield
 
     def blocks(self, size: int) -> Iterator[ndarray]:
         if self.header.fortran and not self.is_recording:

@@ -1,5 +1,6 @@
 """What all formats share: the error, and what a file that has been opened can do."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -21,7 +22,7 @@ class FileError(ValueError):
         super().__init__(f"{path}: {' '.join(str(problem).split())}")
 
 
-class Stored:
+class Stored(ABC):
     """The signals in a file, before they are read.
 
     Attributes:
@@ -37,9 +38,9 @@ class Stored:
     subtype: str | None = None
     suffixes: ClassVar[tuple[str, ...]]
 
+    @abstractmethod
     def blocks(self, size: int) -> Iterator[ndarray]:
         """Everything in it from the beginning, in arrays of at most `size` rows, or samples of a recording; in flat memory."""
-        raise NotImplementedError
 
     def read(self) -> ndarray:
         """Everything in it as one array, memory-mapped where the format allows."""
