@@ -67,6 +67,8 @@ BAD_INPUT = {
     "engine=fast": "error: engine=fast: no such option; there are auto, compiled, pytorch",
     "engine.name=fast": "error: engine.name=fast: must be one of auto, compiled, pytorch",
     "+trainer.precision=16-mixed": "error: trainer.precision=16-mixed: must be one of 32-true, 64-true, bf16-true, bf16-mixed",
+    "--verison": "error: unrecognized arguments: --verison",
+    "--cfg x latent=1": "error: argument --cfg/-c: invalid choice: 'x' (choose from 'job', 'hydra', 'all')",
     "threads=0": "error: threads=0: must be at least 1, or null",
 }
 

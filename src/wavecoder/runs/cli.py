@@ -22,7 +22,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavecoder.runs import completion, job, resolvers
-from wavecoder.runs.overrides import CONF, options_first, quote_whole_numbers, sorted_options
+from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
@@ -76,7 +76,9 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
-        sys.argv[1:] = [quote_whole_numbers(argument) for argument in options_first(sys.argv[1:])]
+        arguments = options_first(sys.argv[1:])
+        check_options(arguments)
+        sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
         leave_interrupted()

@@ -1,9 +1,11 @@
-"""Whole numbers as names of options, so that `latent=1,5` works."""
+"""Arguments as Hydra takes them: options before choices, and whole numbers as names of options, so that `latent=1,5` works."""
 
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import NoReturn
 
+from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import RangeSweep
 from hydra.errors import HydraException
@@ -33,6 +35,24 @@ def options_first(arguments: Iterable[str]) -> list[str]:
         is_value = bool(options) and options[-1] in _OPTIONS_WITH_VALUE
         (options if argument.startswith("-") or is_value else choices).append(argument)
     return [*options, *choices]
+
+
+def check_options(arguments: Iterable[str]) -> None:
+    """Refuse options of the command line that Hydra does not have, which would print its usage.
+
+    Args:
+        arguments: Those of the command, options before choices.
+
+    Raises:
+        SettingError: What Hydra's parser says of them.
+    """
+
+    def refuse(message: str) -> NoReturn:
+        raise SettingError(message)
+
+    parser = get_args_parser()
+    parser.error = refuse  # type: ignore[method-assign]
+    parser.parse_args(list(arguments))
 
 
 def sorted_options(names: Iterable[str]) -> list[str]:
