@@ -109,7 +109,7 @@ def test_the_whole_page_runs(tmp_path: Path) -> None:
         tmp_path, sys.executable, str(DOCS / "your_data.py"), str(folder), "--pictures", str(pictures), *quick, timeout=600
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "no Bayes" in done.stdout
+    assert "No Bayes" in done.stdout
     assert len(re.findall(r"^\| (digits|pulse) \|", done.stdout, re.MULTILINE)) == 8
     for name in ("clean.csv", "clean.png", "digits-clean.npz", "denoiser.onnx", "outputs/pulse-evaluated/evaluation.json"):
         assert (folder / name).stat().st_size > 0

@@ -13,6 +13,12 @@ def test_the_bootstrap_is_scipys() -> None:
     np.testing.assert_allclose(bootstrap(values), theirs, rtol=0.05)
 
 
+def test_few_values_have_no_interval() -> None:
+    """The range of five would be too narrow for 95 %: all lie on one side of the median with a probability of 2 / 2^5 = 6 %."""
+    assert np.isnan(bootstrap(np.arange(5.0))).all()
+    assert np.isfinite(bootstrap(np.arange(6.0))).all()
+
+
 @settings(deadline=None)
 @given(trials=st.integers(1, 300), share=st.floats(0, 1))
 def test_the_interval_of_a_fraction_is_scipys(trials: int, share: float) -> None:

@@ -113,7 +113,7 @@ def test_commands_run_as_they_stand(tmp_path: Path) -> None:
 def test_what_a_sweep_varied_and_its_effect(tmp_path: Path) -> None:
     errors = {"0.1": [0.5, None, 0.7], "0.01": [0.2, 0.3, 0.4]}
     for lr, values in errors.items():
-        for network in ("silu", "gelu"):
+        for network in ("silu", "gelu", "elu"):
             metrics = {"val/mse": results.summarise([np.nan if value is None else value for value in values])}
             name = write_job(tmp_path, network, 3, lr=lr, metrics=metrics)
             file = tmp_path / name / "results.json"
@@ -123,10 +123,16 @@ def test_what_a_sweep_varied_and_its_effect(tmp_path: Path) -> None:
     html, text = pages_of(tmp_path)
     assert "- `optimizer.lr`: 0.01, 0.1\n" in text
     found = dict(re.findall(r'data-metric="val/mse" data-choice="([^"]+)" data-value="([^"]+)"', html))
-    assert {choice: float(value) for choice, value in found.items()} == {"0.01": 0.3, "0.1": 0.6, "gelu": 0.4, "silu": 0.4}
+    assert {choice: float(value) for choice, value in found.items()} == {
+        "0.01": 0.3,
+        "0.1": 0.6,
+        "elu": 0.4,
+        "gelu": 0.4,
+        "silu": 0.4,
+    }
     assert "| choice | runs | seeds | no noise | ratio to 0.01 |\n" in text
-    assert "| 0.01 | 2 | 6 | 0.300 |  |\n| 0.1 | 2 | 6 (2 diverged) | 0.600 | 2.12 [1.75, 2.50] |\n" in text
-    assert text.count("diverged in 1 of 3 seeds") == 2
+    assert "| 0.01 | 3 | 9 | 0.300 |  |\n| 0.1 | 3 | 9 (3 diverged) | 0.600 | 2.12 [1.75, 2.50] |\n" in text
+    assert text.count("diverged in 1 of 3 seeds") == 3
     assert "not all made together" not in text
     name = write_job(tmp_path, "relu", 3, lr="0.5", metrics={"val/mse": results.summarise([0.1] * 3)})
     (tmp_path / name / "reconstructions.npz").unlink()

@@ -24,7 +24,7 @@ class Choice:
         diverged: How many of these diverged.
         errors: By metric: the median over all other seeds.
         ratios: By metric: the median ratio to the error with the setting's first choice, of runs with the same other choices and
-            of the same seed, and its 95 % bootstrap interval over these pairs; None if there is no pair, or for the interval one.
+            of the same seed, and its 95 % interval over these pairs, see `bootstrap`; None if there is no pair.
     """
 
     value: str
@@ -32,7 +32,7 @@ class Choice:
     seeds: int
     diverged: int
     errors: dict[str, float]
-    ratios: dict[str, tuple[float, tuple[float, float] | None] | None]
+    ratios: dict[str, tuple[float, tuple[float, float]] | None]
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _choice(
         shared = [(_by_seed(runs[others], metric), _by_seed(first[others], metric)) for others in runs if others in first]
         pairs = np.array([own[seed] / other[seed] for own, other in shared for seed in own if seed in other])
         pairs = pairs[np.isfinite(pairs)]
-        ratios[metric] = (float(np.median(pairs)), bootstrap(pairs) if len(pairs) > 1 else None) if len(pairs) else None
+        ratios[metric] = (float(np.median(pairs)), bootstrap(pairs)) if len(pairs) else None
     return Choice(value, len(jobs), sum(job["num_seeds"] for job in jobs), diverged, errors, ratios)
 
 
