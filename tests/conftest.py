@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import forked
 import lightning as L
 import pytest
 import torch
@@ -163,10 +164,13 @@ def run_command(
     folder: Path, *command: str, environment: dict[str, str] | None = None, timeout: float = 280
 ) -> subprocess.CompletedProcess[str]:
     """Run a command in a folder and return what it printed and its exit status."""
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
+    if forked.can_run(command, environment):
+        return forked.run(command, folder, environment, timeout)
     return subprocess.run(
         command,
         cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {}),
+        env=environment,
         capture_output=True,
         text=True,
         timeout=timeout,
