@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from wavecoder.runs import cli, results, slurm, typed
+from wavecoder.runs import cli, results, resume, slurm, typed
 from wavecoder.runs.arguments import check_hydra, check_objects
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
@@ -47,6 +47,8 @@ class CheckSettings(Callback):
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
             settings = from_config(config, _UNKNOWN_FILE if own and config.data.sigma is None else None)
             _check_launcher(config, settings)
+            if settings.extend:
+                raise SettingError("extend=true: is for a single run; jobs of a sweep are as long as its command says")
             _check_one_sweep(config)
         except (SettingError, HydraException, OmegaConfBaseException) as error:
             cli.exit_with_error(error)
@@ -67,6 +69,7 @@ def check_run(config: DictConfig) -> None:
     folder = Path(config.hydra.run.dir).absolute()
     if is_first_process(config):  # the others of a sweep's job have its settings too
         _check_single_run(config, settings, folder)
+        resume.check(config, settings, folder)
     _check_device(settings)
     _check_interactive(config)
     _check_training(config, settings, here=True)

@@ -13,17 +13,20 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
-from typing import NoReturn
+from pathlib import Path
+from typing import Any, NoReturn
 
 import hydra
+import hydra.core.utils
 from hydra.core.config_store import ConfigStore
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, job, resolvers
+from wavecoder.runs import completion, job, resolvers, resume
 from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
+from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
 LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
@@ -76,7 +79,7 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
-        arguments = options_first(sys.argv[1:])
+        arguments = resume.expand(options_first(sys.argv[1:]))
         check_options(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
@@ -156,9 +159,16 @@ def register() -> None:
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
     # need not be copied: there is but one, and its nodes are copied when they are used.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    hydra.core.utils._save_config = _save_config  # noqa: SLF001 - Hydra's own truncates what run=FOLDER reads
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
+
+
+def _save_config(config: Any, name: str, folder: Path) -> None:
+    """Write what Hydra keeps in a run's folder, completely or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    write_atomically(folder / name, OmegaConf.to_yaml(config))
 
 
 def _collect_garbage_less() -> None:

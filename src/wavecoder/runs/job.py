@@ -17,7 +17,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from wavecoder.runs import cli, results
+from wavecoder.runs import cli, results, resume
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.files import ARRAYS, write_atomically
@@ -89,6 +89,9 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
     if is_first:
+        if resume.is_extension(config, record):
+            log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
+            record |= {"config_fingerprint": fingerprint}
         record = _prepare(folder, record, fingerprint)
     checkpoint = folder / results.LAST_CHECKPOINT if record["resumes"] else None
     try:

@@ -27,6 +27,9 @@ RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
 LAST_CHECKPOINT, BEST_CHECKPOINT = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
 
+NOT_IN_FINGERPRINT = ("hydra", "callbacks", "logger", "threads", "extend", *OF_SWEEPS)
+"""What cannot change a run's numbers."""
+
 log = logging.getLogger(__name__)
 
 
@@ -55,11 +58,10 @@ def fingerprint(config: DictConfig, without: str = "") -> str:
         config: The composed configuration.
         without: A key that is left out.
     """
-    apart = ("hydra", "callbacks", "logger", "threads", *OF_SWEEPS, without)
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
-        if key not in apart
+        if key not in (*NOT_IN_FINGERPRINT, without)
     }
     kept |= {"file": state} if (state := file_state(config)) else {}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]

@@ -181,6 +181,7 @@ class Settings:
     seed: int = MISSING
     num_seeds: int = MISSING
     basis: str = MISSING
+    extend: bool = False
     threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
     sweep: Optional[str] = None  # noqa: UP045
     jobs_per_task: int = 1

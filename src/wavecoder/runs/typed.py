@@ -56,7 +56,7 @@ def interrupted() -> str:
     if not _resumed_by:
         return "Interrupted before anything was begun"
     chosen = {argument.partition("=")[0] for argument in _arguments}
-    if chosen & {"sweep", "hydra.run.dir", "hydra.sweep.dir"} or "experiment=search" in _arguments:
+    if chosen & {"run", "sweep", "hydra.run.dir", "hydra.sweep.dir"} or "experiment=search" in _arguments:
         return "Interrupted; the same command resumes it"
     said, command = "Interrupted; to resume it:", [*program("train"), *_arguments[1:], *_resumed_by]
     console = Console(stderr=True)

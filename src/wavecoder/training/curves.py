@@ -86,7 +86,7 @@ class TensorBoardCurves(TensorBoardLogger):
     def log_reference(self, label: str, errors: Mapping[str, float], steps: int) -> None:
         """Draw the errors of a reference as lines over a whole run, in a run of its own beside the autoencoder's.
 
-        A resumed run leaves what is there, which is written completely or not at all.
+        A resumed run leaves what is there, which is written completely or not at all; a run that became longer replaces it.
 
         Args:
             label: What the reference is called.
@@ -94,13 +94,15 @@ class TensorBoardCurves(TensorBoardLogger):
             steps: Optimiser steps of the run.
         """
         folder, new = Path(self.log_dir).with_name(label), Path(self.log_dir).with_name(f".{label}")
-        if folder.exists():
+        suffix = f".to_{steps}"  # in the name of the file
+        if any(folder.glob(f"*{suffix}")):
             return
         shutil.rmtree(new, ignore_errors=True)
-        with SummaryWriter(str(new)) as writer:
+        with SummaryWriter(str(new), filename_suffix=suffix) as writer:
             for step in (0, steps):
                 for metric, error in errors.items():
                     writer.add_scalar(tag_of(metric), error, step)
+        shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
 
     def _add(self, summary: Summary, step: int = 0) -> None:
