@@ -45,7 +45,7 @@ def temporary(run: Path) -> list[str]:
     """Files that a run does not leave when it is complete, relative to its folder."""
     kept = {".hydra", ".lock"}
     names = (path.relative_to(run) for path in run.rglob("*"))
-    return sorted(str(name) for name in names if name.name.startswith(".") and name.name not in kept or name.suffix == ".new")
+    return sorted(str(name) for name in names if (name.name.startswith(".") and name.name not in kept) or name.suffix == ".new")
 
 
 def _checkpoint(run: Path, name: Path) -> dict[str, Any]:

@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 from conftest import JOB, OWN_NETWORKS, Run, composed, kill, made_up_record, record_of, records, start, until
 from held import HELD, hold, release
-from same_end import assert_same_end
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from same_end import assert_same_end
 
-from wavecoder.runs import resume, results
+from wavecoder.runs import results, resume
 from wavecoder.runs.plan import without_hydra
 from wavecoder.runs.settings import SettingError, from_config
 

@@ -14,7 +14,7 @@ import traceback
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import NoReturn
 
 import hydra
 import hydra.core.utils
@@ -165,10 +165,10 @@ def register() -> None:
     resolvers.register()
 
 
-def _save_config(config: Any, name: str, folder: Path) -> None:
+def _save_config(cfg: DictConfig, filename: str, output_dir: Path) -> None:
     """Write what Hydra keeps in a run's folder, completely or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    write_atomically(folder / name, OmegaConf.to_yaml(config))
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg))
 
 
 def _collect_garbage_less() -> None:
