@@ -1,5 +1,6 @@
 """Whether two runs have ended in the same state, to the bit: weights, optimiser, metrics, and TensorBoard's curves."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from wavecoder.runs.results import BEST_CHECKPOINT, LAST_CHECKPOINT, read_record
 from wavecoder.training.files import read_arrays
 
-_OF_TIME = ("seconds",)  # what no two runs have in common
+_OWN = re.compile("/seconds$|^/session/curves/sizes/")  # what no two runs have in common
 _MEASURED = ("status", "network", "metrics", "references", "subspace", "num_seeds", "engine", "config_fingerprint")
 
 
@@ -42,10 +43,10 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 
 
 def temporary(run: Path) -> list[str]:
-    """Files that a run does not leave when it is complete, relative to its folder."""
-    kept = {".hydra", ".lock"}
+    """Files that a complete run has no use for, relative to its folder."""
     names = (path.relative_to(run) for path in run.rglob("*"))
-    return sorted(str(name) for name in names if (name.name.startswith(".") and name.name not in kept) or name.suffix == ".new")
+    hidden = re.compile(r"\.(?!hydra$|lock$)|previous\.ckpt|.*\.damaged")
+    return sorted(str(name) for name in names if hidden.match(name.name))
 
 
 def _checkpoint(run: Path, name: Path) -> dict[str, Any]:
@@ -53,10 +54,8 @@ def _checkpoint(run: Path, name: Path) -> dict[str, Any]:
     if not (run / name).exists():
         return {}
     leaves = _leaves(torch.load(run / name, map_location="cpu", weights_only=True))
-    relative = {
-        key.replace(str(run), ""): value.replace(str(run), "") if isinstance(value, str) else value for key, value in leaves
-    }
-    return {key: value for key, value in relative.items() if key.rpartition("/")[2] not in _OF_TIME}
+    kept = ((key.replace(str(run), ""), value) for key, value in leaves if not _OWN.search(key))
+    return {key: value.replace(str(run), "") if isinstance(value, str) else value for key, value in kept}
 
 
 def _leaves(value: Any, path: str = "") -> Any:

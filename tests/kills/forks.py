@@ -114,7 +114,7 @@ def _serve(library: ctypes.CDLL) -> None:
 
     with initialize_config_dir(str(CONF), version_base="1.3"):
         compose("train")  # Hydra then knows its plugins and its grammar
-    assert len(os.listdir("/proc/self/task")) == 1, "a process with threads cannot fork safely"
+    assert len(list(Path("/proc/self/task").iterdir())) == 1, "a process with threads cannot fork safely"
     answers = os.fdopen(os.dup(1), "w")
     for line in sys.stdin:
         child = os.fork()

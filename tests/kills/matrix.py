@@ -28,7 +28,7 @@ _SMALL = (
     "trainer.max_epochs=3",
     "noise=none",
     "engine.steps_per_execution=2",
-    "callbacks.last.every_seconds=0",
+    "callbacks.last.every_steps=1",
     "~callbacks.figures",
     "latent=2",
     "model.widths=[8]",
@@ -73,7 +73,7 @@ class Victim:
 
     @property
     def stops(self) -> list[dict[str, Any]]:
-        """All places at which it can be stopped, as arguments of `kill`: before each operation, and at the half of each writing."""
+        """Arguments of `kill` for all places at which it can be: before each operation, and at the half of each writing."""
         numbered = list(enumerate(self.undisturbed.operations, 1))
         halves = [{"at": at, "how": "half"} for at, line in numbered if line.startswith("write ")]
         return [{"at": at, "how": "before"} for at, _ in numbered] + halves
@@ -94,13 +94,8 @@ class Victim:
         assert temporary(run) == [], temporary(run)
         if killed.status == 0:
             return "not reached"  # the number of writings differs a little from run to run
-        return (
-            "resumed"
-            if "resumes from" in again.printed
-            else "complete"
-            if "complete already" in again.printed
-            else "from the start"
-        )
+        words = {"resumes from": "resumed", "complete already": "complete"}
+        return next((word for said, word in words.items() if said in again.printed), "from the start")
 
     def _train(self, run: Path, stop: Stop | None = None) -> Done:
         return self._forks.train([*self._arguments, f"hydra.run.dir={run}"], self._folder, stop or Stop(run))

@@ -1,7 +1,7 @@
 """A run by its folder alone (`run=FOLDER`), and more epochs for a complete one (`extend=true`).
 
-What stands in a run's folder is data: it is read, composed again, and resumed only if the configuration is still the same, so that
-a run never starts over by `run=FOLDER`.
+What stands in a run's folder is data: it is composed again, and the run is resumed only if that gives the same configuration, so
+that it never starts over by `run=FOLDER`.
 """
 
 import os
@@ -170,10 +170,8 @@ def _changed(config: DictConfig, folder: Path, *but: str) -> list[str]:
     except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException):
         return []
     old, new = (dict(_leaves(each)) for each in (before, OmegaConf.to_container(config)))
-    apart = (*results.NOT_IN_FINGERPRINT, *but)
-    return [
-        key for key in {**old, **new} if old.get(key) != new.get(key) and key not in apart and key.partition(".")[0] not in apart
-    ]
+    apart = {*results.NOT_IN_FINGERPRINT, *but}
+    return [key for key in {**old, **new} if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & apart]
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
