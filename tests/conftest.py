@@ -195,13 +195,16 @@ def made_up_record(val: list[float]) -> dict[str, Any]:
         "network": "tanh",
         "model": "deep",
         "activation": "tanh",
+        "bias": True,
         "latent_dim": 5,
+        "noise": {"eval_std": [0.1], "train_std": 0.0, "draws": 1},
         "seed": 0,
         "num_seeds": len(val),
         "metrics": {"val/mse": summarise(val), "val/mse/over_svd": summarise([value / 0.3 for value in val])},
         "references": {"svd": {"val/mse": 0.3}, "pca": {"val/mse": 0.29}},
         "engine": {"name": "PyTorch", "reason": "for a test"},
         "timing": {"fit_seconds": 1.5, "steps": 10, "signals_per_second": 100.0},
+        "versions": {},
     }
 
 

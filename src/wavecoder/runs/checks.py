@@ -16,7 +16,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import cli, results, resume, slurm, typed
 from wavecoder.runs.arguments import check_hydra, check_objects
-from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
+from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
@@ -117,7 +117,7 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
     if launcher != "basic":
         raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
     found = [name for name in RUN_FOLDERS if (folder / name).exists()]
-    if found and not (folder / results.RESULTS).exists():
+    if found and not any((folder / name).exists() for name in (results.RESULTS, FINGERPRINT)):
         raise SettingError(
             f"hydra.run.dir={config.hydra.run.dir}: holds {', '.join(found)} that no run has written; choose another folder"
         )

@@ -87,6 +87,9 @@ def train() -> None:
         leave_interrupted()
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+            if isinstance(error, OSError) and not wants_traceback():
+                print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
+                sys.exit(FAILED)
             raise  # a run went wrong, which has nothing to do with what was typed
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
@@ -142,8 +145,10 @@ def explain(error: Exception) -> str:
         return f"{key}: {no_such_setting(key, (str(name) for name in cause.parent_node if name != 'hydra'))}"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     return " ".join(str(error).split())
 
 

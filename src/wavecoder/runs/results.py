@@ -17,12 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
 
+from wavecoder.runs.hydra_files import read_overrides as read_given
 from wavecoder.runs.settings import OF_SWEEPS
+from wavecoder.runs.shapes import fits, is_record
 from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import DamagedError, warn_once, write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
@@ -133,22 +134,39 @@ def note_engine(folder: Path, engine: Mapping[str, str]) -> None:
     write_results(folder, record | {"engine": engine})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `results.json`; a run that has none yet is unfinished, and one of an earlier version is outdated."""
+def load_record(folder: Path) -> dict[str, Any]:
+    """The content of `results.json`; one of an earlier version is outdated.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedError: It is damaged.
+    """
     file = folder / RESULTS
-    if not file.exists():
-        return {"status": "unfinished"}
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        record["status"]
-    except (ValueError, TypeError, KeyError):
-        log.warning("%s is damaged; the run counts as unfinished", file)
-        return {"status": "unfinished"}
-    if record["status"] == "completed" and record.get("schema") != SCHEMA:
+        record: dict[str, Any] = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged") from error
+    if fits(record, {"status": str, "schema?": int, "config_fingerprint?": (str, None)}) and record["status"] == "completed":
         version = record.get("schema", 1)
-        error = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
-        return {"status": "outdated", "error": error, "config_fingerprint": record.get("config_fingerprint")}
+        if version != SCHEMA:
+            why = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
+            return {"status": "outdated", "error": why, "config_fingerprint": record.get("config_fingerprint")}
+    if not is_record(record):
+        raise DamagedError(f"{file} is damaged")
     return record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of `results.json`; a run that has none yet is unfinished, and so is one whose record is `damaged`."""
+    try:
+        return load_record(folder)
+    except FileNotFoundError:
+        return {"status": "unfinished"}
+    except DamagedError as error:
+        warn_once(f"{error}; the run counts as unfinished")
+        return {"status": "unfinished", "damaged": True, "error": f"{RESULTS} is damaged"}
 
 
 def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
@@ -159,10 +177,9 @@ def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
 def read_overrides(folder: Path) -> dict[str, str]:
     """What was chosen for a run on the command line, as Hydra keeps it in the run's folder; nothing while it is being written."""
     try:
-        chosen = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    except (OSError, YAMLError):
+        return as_choices(read_given(folder))
+    except (FileNotFoundError, DamagedError):
         return {}
-    return as_choices(map(str, chosen)) if isinstance(chosen, ListConfig) else {}
 
 
 def as_choices(overrides: Iterable[str]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Jobs that differ in their seeds alone, trained as one ensemble: what it leaves is divided among the folders of the jobs."""
 
+import io
 import logging
 import math
 import os
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from wavecoder.runs import results
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
-from wavecoder.training.files import read_arrays, write_arrays
+from wavecoder.training.files import read_arrays, write_arrays, write_atomically
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
@@ -42,7 +43,7 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
     if not results.is_complete(whole, stack.fingerprint):
         _pass_on_failure(sweep, stack, whole)
         return
-    arrays, checkpoints = read_arrays(sweep / stack.name), _read_checkpoints(sweep / stack.name)
+    arrays, checkpoints = read_arrays(sweep / stack.name, whole["num_seeds"]), _read_checkpoints(sweep / stack.name)
     for number, job in enumerate(stack.stacked):
         folder = sweep / job.name
         if results.is_complete(results.read_record(folder), job.fingerprint):
@@ -51,9 +52,10 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
         for name in RUN_FOLDERS:  # of another configuration
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(without_hydra(config), folder / ".hydra" / "config.yaml")
-        OmegaConf.save(OmegaConf.masked_copy(config, "hydra"), folder / ".hydra" / "hydra.yaml")
-        OmegaConf.save(OmegaConf.create(list(job.overrides)), folder / ".hydra" / "overrides.yaml")
+        own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
+        for name, part in own.items():
+            write_atomically(folder / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part))
+        write_atomically(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(job.overrides)))
         if arrays is not None:
             write_arrays(folder, {name: _of_member(name, values, number) for name, values in arrays.items()})
         for file, content in checkpoints.items():
@@ -122,6 +124,6 @@ def _write_checkpoint(file: Path, content: dict[str, Any], number: int) -> None:
     weights = {name: values[number].clone() for name, values in content["state_dict"].items()}
     own = content | {"state_dict": weights} | ({"optimizer_states": optimizers} if "optimizer_states" in content else {})
     file.parent.mkdir(exist_ok=True)
-    new = file.with_suffix(".new")
-    torch.save(own, new)
-    new.replace(file)
+    whole = io.BytesIO()
+    torch.save(own, whole)
+    write_atomically(file, whole.getvalue())

@@ -26,6 +26,7 @@ from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.training.files import write_atomically
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
 _MANY = 50  # jobs that take more than a moment to check
@@ -63,7 +64,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
 
     typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
+    write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(config))
     with Store(folder) as store:
         store.remember({job: composer.key(job.overrides) for job in jobs})
     for line in shared_seeds(jobs, composer):

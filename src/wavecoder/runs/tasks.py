@@ -26,9 +26,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import job as jobs_module
 from wavecoder.runs import results
+from wavecoder.runs.cli import explain
 from wavecoder.runs.plan import Composer, Job, short_names
+from wavecoder.runs.shapes import BATCH, fits
 from wavecoder.runs.stacks import split_stack
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import DamagedError, write_atomically
 
 TASKS = ".tasks"  # the folder in a sweep's
 
@@ -102,8 +104,8 @@ def read_batches(folder: Path) -> Iterator[Batch]:
     for file in sorted(folder.glob(f"{TASKS}/*/tasks.json")):
         try:
             yield _read(file)
-        except (ValueError, TypeError, KeyError):
-            log.warning("%s is damaged and left out", file)
+        except DamagedError as error:
+            log.warning("%s and left out", error)
 
 
 def remove_batch(folder: Path, batch: Batch) -> None:
@@ -158,7 +160,12 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
             if len(batch.tasks) > 1:
                 plain = config.hydra.job_logging.formatters.plain
                 plain.format = f"{labels[job.name].replace('%', '%%')}: {plain.format}"
-            run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+            try:
+                run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+            except (OSError, ValueError) as error:  # Hydra itself cannot write into the job's folder
+                if not isinstance(error, OSError) and not isinstance(error.__cause__, OSError):
+                    raise
+                log.error("job %s failed: %s", job.name, explain(error))
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         if job.stacked:
             split_stack(folder, job, composer)
@@ -190,9 +197,15 @@ def _file(folder: Path, token: str) -> Path:
 
 
 def _read(file: Path) -> Batch:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged") from error
+    if not fits(content, BATCH):
+        raise DamagedError(f"{file} is damaged")
     tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
-    return Batch(**content | {"hydra_overrides": tuple(content["hydra_overrides"])}, tasks=tasks)
+    plain = {name: content[name] for name in ("token", "launcher", "host", "pid", "launched")}
+    return Batch(**plain, hydra_overrides=tuple(content["hydra_overrides"]), tasks=tasks)
 
 
 def _job(content: dict[str, Any]) -> Job:

@@ -11,7 +11,7 @@ import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import DamagedError, write_atomically
 
 if TYPE_CHECKING:
     from wavecoder.training.data import SignalDataModule
@@ -21,10 +21,6 @@ log = logging.getLogger(__name__)
 
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """What a run resumes from, the one before, which is kept while it trains, and the best weights."""
-
-
-class DamagedError(Exception):
-    """A checkpoint cannot be used. The message is one line with its path."""
 
 
 def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
