@@ -20,6 +20,7 @@ from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folde
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
+from wavecoder.runs.targets import check_targets
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 _RAY_ANSWERS_IN = 20  # seconds
@@ -42,6 +43,7 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
+            check_targets(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -198,6 +200,7 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    check_targets(config)
     check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 

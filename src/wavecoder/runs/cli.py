@@ -21,7 +21,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, job, resolvers
+from wavecoder.runs import completion, job, resolvers, targets
 from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
@@ -76,6 +76,7 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
+        targets.allow(targets.typed_packages(sys.argv[1:]))
         arguments = options_first(sys.argv[1:])
         check_options(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
@@ -151,7 +152,7 @@ def not_installed(choice: str) -> str:
 
 
 def register() -> None:
-    """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
+    """Tell Hydra the types of the settings, the resolvers that `conf/` uses, and what a configuration may name."""
     ConfigStore.instance().store(name="settings", node=Settings)
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
     # need not be copied: there is but one, and its nodes are copied when they are used.
@@ -159,6 +160,7 @@ def register() -> None:
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
+    targets.install()
 
 
 def _collect_garbage_less() -> None:
