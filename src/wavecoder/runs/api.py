@@ -69,9 +69,10 @@ def _compose(overrides: Sequence[str]) -> "DictConfig":
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from wavecoder.runs import checks, cli
+    from wavecoder.runs import checks, cli, foreign
     from wavecoder.runs.overrides import quote_whole_numbers
 
+    foreign.remember_typed(overrides)
     try:
         config = compose("train", [quote_whole_numbers(override) for override in overrides], return_hydra_config=True)
         checks.check_run(config)

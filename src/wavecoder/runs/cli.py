@@ -21,7 +21,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, job, resolvers, targets
+from wavecoder.runs import completion, foreign, job, resolvers, targets
 from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 
@@ -76,6 +76,7 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
+        foreign.remember_typed(sys.argv[1:])
         targets.allow(targets.typed_packages(sys.argv[1:]))
         arguments = options_first(sys.argv[1:])
         check_options(arguments)
@@ -134,6 +135,8 @@ def explain(error: Exception) -> str:
         return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
     if twice := re.match(r"Multiple values for (\S+)\. To override", str(error)):
         return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
+    if isinstance(error.__cause__, SettingError):  # which the configuration of logging makes another error of
+        return explain(error.__cause__)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)

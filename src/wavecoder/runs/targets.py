@@ -212,7 +212,7 @@ def check_targets(config: DictConfig) -> None:
     for key, target in targets_in(config):
         _require_allowed(f"{key}._target_={target}", target)
     for group in ("hydra.job_logging", "hydra.hydra_logging"):
-        for at, key, value in _values(OmegaConf.to_container(OmegaConf.select(config, group)), group):
+        for at, key, value in values_in(OmegaConf.to_container(OmegaConf.select(config, group)), group):
             name = str(value).removeprefix("ext://")
             if isinstance(value, str) and (key in ("class", "()") or name != value):
                 resolve_for_logging(f"{at}.{key}", name)
@@ -220,17 +220,17 @@ def check_targets(config: DictConfig) -> None:
 
 def targets_in(config: DictConfig) -> Iterator[tuple[str, str]]:
     """Where a composed configuration names something in a `_target_`, and what."""
-    for at, key, value in _values(OmegaConf.to_container(config)):
+    for at, key, value in values_in(OmegaConf.to_container(config)):
         if key == "_target_" and value not in (None, "???"):
             yield at, str(OmegaConf.select(config, f"{at}.{key}"))  # it may be written as a reference
 
 
-def _values(node: Any, at: str = "") -> Iterator[tuple[str, str, Any]]:
+def values_in(node: Any, at: str = "") -> Iterator[tuple[str, str, Any]]:
     """All values in nested mappings and lists: where the one is that holds it, its key there, and the value."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):
         yield at, str(key), value
         if isinstance(value, dict | list):
-            yield from _values(value, (f"{at}[{key}]" if isinstance(node, list) else f"{at}.{key}").lstrip("."))
+            yield from values_in(value, (f"{at}[{key}]" if isinstance(node, list) else f"{at}.{key}").lstrip("."))
 
 
 _PLACES = (  # of Hydra's own search
