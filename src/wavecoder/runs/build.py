@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from inspect import Parameter
-from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import torch
@@ -23,6 +22,7 @@ from wavecoder.files.collection import stamp
 from wavecoder.runs.arguments import parameters, refuse_unknown_arguments
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.targets import resolve
 from wavecoder.signals import SinusoidSource
 
 _STEPS_TRIED = 20_000  # of a schedule before the run: a tenth of a second
@@ -255,11 +255,7 @@ def _class(config: DictConfig, group: str) -> Any:
     target = config[group].get("_target_")
     if not target:
         raise SettingError(f"{group}._target_: must name a class")
-    with as_setting_error(f"{group}._target_={target}"):
-        found = resolve_name(str(target))
-    if not callable(found):
-        raise SettingError(f"{group}._target_={target}: must name a class")
-    return found
+    return resolve(group, target)
 
 
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:

@@ -16,10 +16,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import cli, results, resume, slurm, typed
 from wavecoder.runs.arguments import check_hydra, check_objects
+from wavecoder.runs.foreign import check_foreign, refuse_links
 from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
+from wavecoder.runs.targets import check_targets
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 _RAY_ANSWERS_IN = 20  # seconds
@@ -42,6 +44,8 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
+            check_targets(config)
+            check_foreign(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -116,6 +120,7 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     if launcher != "basic":
         raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
+    refuse_links(folder)
     found = [name for name in RUN_FOLDERS if (folder / name).exists()]
     if found and not any((folder / name).exists() for name in (results.RESULTS, FINGERPRINT)):
         raise SettingError(
@@ -201,6 +206,8 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+    check_targets(config)
+    check_foreign(config)
     check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 

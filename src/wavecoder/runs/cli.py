@@ -23,7 +23,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, job, resolvers, resume
+from wavecoder.runs import completion, foreign, job, resolvers, resume, targets
 from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 from wavecoder.training.files import write_atomically
@@ -79,6 +79,8 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
+        foreign.remember_typed(sys.argv[1:])
+        targets.allow(targets.typed_packages(sys.argv[1:]))
         arguments = resume.expand(options_first(sys.argv[1:]))
         check_options(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
@@ -139,6 +141,8 @@ def explain(error: Exception) -> str:
         return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
     if twice := re.match(r"Multiple values for (\S+)\. To override", str(error)):
         return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
+    if isinstance(error.__cause__, SettingError):  # which the configuration of logging makes another error of
+        return explain(error.__cause__)
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)
@@ -159,7 +163,7 @@ def not_installed(choice: str) -> str:
 
 
 def register() -> None:
-    """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
+    """Tell Hydra the types of the settings, the resolvers that `conf/` uses, and what a configuration may name."""
     ConfigStore.instance().store(name="settings", node=Settings)
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
     # need not be copied: there is but one, and its nodes are copied when they are used.
@@ -168,6 +172,7 @@ def register() -> None:
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
+    targets.install()
 
 
 def _save_config(cfg: DictConfig, filename: str, output_dir: Path) -> None:

@@ -8,7 +8,7 @@ checked by that class.
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
@@ -36,8 +36,8 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 
-OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table")
-"""Settings of a sweep as a whole, which no job of it has."""
+OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
+"""Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
 _CHOICES = {
     "basis": ("fitted", "population"),
@@ -188,6 +188,7 @@ class Settings:
     stack_seeds: bool = False
     detach: bool = False
     table: bool = True
+    allow_targets: list[str] = field(default_factory=list)
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING

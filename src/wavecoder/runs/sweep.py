@@ -20,6 +20,7 @@ from rich.progress import track
 
 from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
+from wavecoder.runs.foreign import refuse_links
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
 from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
@@ -60,6 +61,8 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     new = [job for job in missing if job.name not in queued]
     if config.stack_seeds:
         new = stack_seeds(new, composer)
+    for job in new:
+        refuse_links(folder / job.name)
     check_jobs(new, composer, runs_here(config))
 
     typed.note_folder("hydra.sweep.dir", folder)
