@@ -22,6 +22,7 @@ from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
 from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
+from wavecoder.runs.results import dead, diverged_seeds, problem
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
@@ -120,13 +121,16 @@ def _duration(seconds: float) -> str:
 
 
 def _gaps(jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-    """The jobs without results, those of which seeds diverged, and damaged files, with what is wrong."""
+    """The jobs without results, those of which seeds diverged or are dead, and damaged files, with what is wrong."""
     gaps = []
     for job in jobs:
         if job["status"] != "completed":
-            gaps.append((job["job"], job["status"] + (f": {job['error']}" if "error" in job else "")))
+            gaps.append((job["job"], problem(job)))
         elif diverged := max(each["per_seed"].count(None) for each in job["metrics"].values()):
-            gaps.append((job["job"], f"diverged in {diverged} of {job['num_seeds']} seeds"))
+            which = diverged_seeds(job)
+            gaps.append((job["job"], f"diverged in {diverged} of {job['num_seeds']} seeds" + (f": {which}" if which else "")))
+        if constant := dead(job):
+            gaps.append((job["job"], constant))
         if job["status"] != "completed":
             continue
         if (folder / job["job"] / ARRAYS).exists() and read_arrays(folder / job["job"], job["num_seeds"]) is None:

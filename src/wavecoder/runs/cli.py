@@ -119,12 +119,12 @@ def wants_traceback() -> bool:
     return os.environ.get("HYDRA_FULL_ERROR") == "1" and "WAVECODER_ONE_LINE_ERRORS" not in os.environ
 
 
-def exit_with_error(error: Exception) -> NoReturn:
-    """Say in one line what is wrong and leave with status 2; with a traceback before it if the user asked for one."""
+def exit_with_error(error: Exception, status: int = BAD_INPUT) -> NoReturn:
+    """Say in one line what is wrong and leave, with status 2 on bad input; with a traceback if the user asked for one."""
     if wants_traceback():
         traceback.print_exception(error)
     print(f"error: {explain(error)}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    sys.exit(status)
 
 
 def explain(error: Exception) -> str:

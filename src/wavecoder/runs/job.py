@@ -20,6 +20,7 @@ from omegaconf import DictConfig, read_write
 from wavecoder.runs import cli, results, resume
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
+from wavecoder.training.diverged import Diverged
 from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, set_aside, write_atomically
 
 log = logging.getLogger(__name__)
@@ -48,7 +49,7 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, or if it diverged: Hydra would print lines of its own.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
@@ -61,6 +62,10 @@ def train(config: DictConfig) -> float:
         if isinstance(error, OSError):
             raise  # what had been begun can be resumed
         cli.exit_with_error(error)
+    except Diverged as error:
+        if not is_first_process(config):  # the first speaks for all
+            sys.exit(cli.FAILED)
+        cli.exit_with_error(error, cli.FAILED)
 
 
 def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
@@ -70,7 +75,8 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
     is resumed from its last checkpoint; if the configuration has changed, the folder's files are removed and the run starts
     from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it.
 
-    A failed run is recorded too. A failed job is named at once; the sweep continues, and the sweeper is given NaN as its result.
+    A failed run is recorded too, and so is one that was ended because it diverged, which is not repeated either. Such a job is
+    named at once; the sweep continues, and the sweeper is given NaN as its result.
 
     Args:
         config: The composed configuration.
@@ -78,6 +84,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
 
     Raises:
         SettingError: In a single run, something cannot be made from the configuration; the folders made for it are removed.
+        Diverged: In a single run, it has ended because it diverged, now or earlier.
         Exception: In a single run, any other error.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -94,6 +101,8 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
+    if results.has_ended(record, fingerprint):
+        return _end_diverged(folder, Diverged(record["error"], {int(seed): step for seed, step in record["diverged"].items()}))
     if is_first:
         if resume.is_extension(config, record):
             log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
@@ -103,6 +112,12 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
     try:
         with _own_command_line():
             return work(config, checkpoint)
+    except Diverged as error:
+        if is_first:
+            ended = {"status": "diverged", "error": str(error), "diverged": error.steps}
+            seeds = {"seed": config.seed, "num_seeds": config.num_seeds}
+            results.write_results(folder, _begun(fingerprint) | ended | seeds)
+        return _end_diverged(folder, error)
     except Exception as error:
         if not is_first:
             raise  # the first process of the run writes its record
@@ -126,6 +141,18 @@ def _lacks_arrays(folder: Path, record: dict[str, Any]) -> bool:
     if not (folder / results.LAST_CHECKPOINT).exists() or read_arrays(folder, record["num_seeds"]) is not None:
         return False
     return (folder / ARRAYS).exists()
+
+
+def _end_diverged(folder: Path, error: Diverged) -> float:
+    """End a run that has diverged as its record says: in a sweep it is named, and the sweep continues.
+
+    Raises:
+        Diverged: It is a single run.
+    """
+    if HydraConfig.get().mode == RunMode.RUN:
+        raise error
+    log.error("job %s diverged: %s", folder.name, error)
+    return float("nan")
 
 
 @contextmanager
@@ -210,7 +237,7 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
-        if results.is_complete(record, fingerprint) or record.get("started_by") == _process_group():
+        if results.has_ended(record, fingerprint) or record.get("started_by") == _process_group():
             return record
         time.sleep(0.2)
     raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")

@@ -85,7 +85,7 @@ def prepare(config: DictConfig) -> Run:
         settings.data.per_seed,
     )
     optimization = build.make_optimization(config, settings)
-    module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
+    module = AutoencoderModule(problem, engine.engine, *optimization, network.label, settings.on_divergence)
     with build.as_setting_error("optimizer or scheduler"):
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
     return Run(settings, folder, network, engine, datamodule, module, trainer)
@@ -138,6 +138,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
 
     Raises:
         SettingError: Something cannot be made from the configuration; no training has started.
+        Diverged: The training has gone wrong.
     """
     whole = config.copy()
     with read_write(whole), open_dict(whole):
@@ -227,6 +228,8 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "num_seeds": settings.num_seeds,
         "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},
         "references": outcome.references,
+        **({"diverged": outcome.diverged} if outcome.diverged else {}),
+        **({"dead": outcome.dead} if outcome.dead else {}),
         **({"file": settings.data.path} if settings.data.path else {}),
         **({"subspace": outcome.subspace} if outcome.subspace else {}),
         "engine": {"name": run.engine.name, "reason": run.engine.reason},

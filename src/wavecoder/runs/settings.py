@@ -43,6 +43,7 @@ _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
     "engine.name": ("auto", "compiled", "pytorch"),
+    "on_divergence": ("auto", "freeze", "stop"),
     "trainer.gradient_clip_algorithm": ("norm", "value"),
     # 16-mixed is left out: all members would share one loss scale
     "trainer.precision": ("32-true", "64-true", "bf16-true", "bf16-mixed"),
@@ -182,6 +183,7 @@ class Settings:
     num_seeds: int = MISSING
     basis: str = MISSING
     extend: bool = False
+    on_divergence: str = "auto"
     threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
     sweep: Optional[str] = None  # noqa: UP045
     jobs_per_task: int = 1
@@ -209,6 +211,7 @@ class Settings:
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
         _require_choice("basis", self.basis)
+        _require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
         _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
         _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")

@@ -150,8 +150,8 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
     """
     jobs, labels = batch.tasks[task], short_names([job for each in batch.tasks for job in each])
     for number, job in enumerate(jobs):
-        if results.is_complete(results.read_record(folder / job.name), job.fingerprint):
-            log.info("%s is complete already, nothing to do", job.name)
+        if results.has_ended(results.read_record(folder / job.name), job.fingerprint):
+            log.info("%s has ended already, nothing to do", job.name)
         else:
             if len(batch.tasks) == 1:
                 log.info("%d of %d: %s", number + 1, len(jobs), labels[job.name])
@@ -172,17 +172,17 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
 
 
 def finish_divisions(folder: Path, jobs: Iterable[Job], composer: Composer) -> None:
-    """Divide the complete ensembles of earlier commands whose division was interrupted, so that they are not trained again.
+    """Divide the ensembles of earlier commands whose division was interrupted, so that they are not trained again.
 
     Args:
         folder: The sweep's.
-        jobs: Those that are not completed.
+        jobs: Those that have not ended.
         composer: Composes their configurations.
     """
     wanted = {(job.name, job.fingerprint) for job in jobs}
     for stack in {job for batch in read_batches(folder) for task in batch.tasks for job in task if job.stacked}:
         waits = any((job.name, job.fingerprint) in wanted for job in stack.stacked)
-        if waits and results.is_complete(results.read_record(folder / stack.name), stack.fingerprint):
+        if waits and results.has_ended(results.read_record(folder / stack.name), stack.fingerprint):
             split_stack(folder, stack, composer)
 
 

@@ -88,7 +88,7 @@ class TrainingProgress(L.Callback):
     def _read_loss(self, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
         if pl_module.losses:
-            self._loss = pl_module.losses[-1].mean().item()
+            self._loss = pl_module.divergence.mean(pl_module.losses[-1]).mean().item()
 
     def _epoch(self, trainer: L.Trainer) -> str:
         return f"{min(trainer.current_epoch + 1, trainer.max_epochs or 1)}/{trainer.max_epochs}"

@@ -67,7 +67,7 @@ class ReferenceErrors(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
-        pl_module.report({metric: ratio.mean() for metric, ratio in self.ratios(pl_module).items()})
+        pl_module.report(self.ratios(pl_module))
 
     on_test_epoch_end = on_validation_epoch_end
 

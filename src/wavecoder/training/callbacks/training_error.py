@@ -30,4 +30,4 @@ class TrainingError(L.Callback):
             self._batch = whole._replace(inputs=inputs, targets=inputs)
         meter = ErrorMeter()
         pl_module.measure(self._batch, meter)
-        pl_module.report({metric: errors.mean() for metric, errors in meter.compute().items()})
+        pl_module.report(meter.compute())
