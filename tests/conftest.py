@@ -214,8 +214,8 @@ def made_up_record(val: list[float]) -> dict[str, Any]:
     }
 
 
-OWN_NETWORKS = {"PYTHONPATH": str(ROOT / "tests")}
-"""The environment in which commands find the networks of own_networks.py."""
+OWN_NETWORKS = {"PYTHONPATH": str(ROOT / "tests"), "WAVECODER_ALLOW_TARGETS": "own_networks,held"}
+"""The environment in which commands find the networks of own_networks.py, and may use them."""
 
 FAILS = "model._target_=own_networks.FailsWhenTrained"
 """A choice with which a run fails in its first step, where it finds `OWN_NETWORKS`."""

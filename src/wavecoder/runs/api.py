@@ -32,8 +32,9 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
     Args:
         folder: The run's folder; None makes a new one in `outputs/runs/` of the current folder.
         settings: What the command line takes, by the same names: options of groups (`activation="gelu"`, `latent=5`) and keys
-            (`num_seeds=8`). Keys with a dot are written `**{"optimizer.lr": 3e-3, "data.families": ["sin", "cos"]}`; `+key` adds
-            a key that is not there, and `~key` with the value None removes one.
+            (`num_seeds=8`); `allow_targets=["my_package"]` lets it use classes of yours. Keys with a dot are written
+            `**{"optimizer.lr": 3e-3, "data.families": ["sin", "cos"]}`; `+key` adds a key that is not there, and `~key` with
+            the value None removes one.
 
     Returns:
         The run, with the seed that is best in validation; `wavecoder.load(run.folder, seed=…)` gives others.
@@ -48,7 +49,10 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
         >>> run.results["metrics"]["val/mse"]["mean"]                                     # doctest: +SKIP
         0.0385
     """
-    with warnings.catch_warnings(), _own_hydra():
+    from wavecoder.runs import targets
+
+    allowed = settings.get(targets.ALLOW_TARGETS, ())
+    with warnings.catch_warnings(), targets.hydra_restored(), _own_hydra(), targets.allowing(allowed):
         config = _compose(["hydra.mode=RUN", *_of_folder(folder), *(_override(key, value) for key, value in settings.items())])
         from wavecoder.runs import run  # noqa: F401 - torch and Lightning, whose imports change what is restored below
 

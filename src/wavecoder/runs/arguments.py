@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from wavecoder.runs.overrides import CONF
 from wavecoder.runs.settings import SettingError, no_such_setting
+from wavecoder.runs.targets import resolve, targets_in
 from wavecoder.runs.values import annotations, refuse_unfit_values
 
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
@@ -104,6 +105,9 @@ def check_objects(config: DictConfig) -> None:
     objects = {"trainer": config.trainer, "logger": config.logger}
     for name, node in config.callbacks.items():
         objects[f"callbacks.{name}"] = node
+    for at, named in targets_in(config):
+        if at not in objects and at.partition(".")[0] in ("trainer", "logger", "callbacks"):
+            resolve(at, named)  # an argument of one of them
     for key, node in objects.items():
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         if target is None and key != "logger":
@@ -142,15 +146,7 @@ def _check_hydra_key(config: DictConfig, path: list[str]) -> None:
 
 
 def _class(key: str, target: str | None) -> Any:
-    if target is None:
-        return None
-    try:
-        kind = resolve_name(target)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise SettingError(f"{key}._target_={target}: {error}") from error
-    if not callable(kind):
-        raise SettingError(f"{key}._target_={target}: must name a class")
-    return kind
+    return None if target is None else resolve(key, target)
 
 
 @cache

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from inspect import Parameter
-from pkgutil import resolve_name
 from typing import Any, NamedTuple
 
 import torch
@@ -27,6 +26,7 @@ from wavecoder.runs.dry_run import try_signals
 from wavecoder.runs.memory import Size, check_memory
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.targets import resolve
 from wavecoder.runs.values import annotations
 from wavecoder.signals import SinusoidSource
 
@@ -312,11 +312,7 @@ def _class(config: DictConfig, group: str) -> Any:
     target = config[group].get("_target_")
     if not target:
         raise SettingError(f"{group}._target_: must name a class")
-    with as_setting_error(f"{group}._target_={target}"):
-        found = resolve_name(str(target))
-    if not callable(found):
-        raise SettingError(f"{group}._target_={target}: must name a class")
-    return found
+    return resolve(group, target)
 
 
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folde
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
+from wavecoder.runs.targets import check_targets
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 _RAY_ANSWERS_IN = 20  # seconds
@@ -45,6 +46,7 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _errors_end_the_process():
+            check_targets(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -208,6 +210,7 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
+    check_targets(config)
     check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 

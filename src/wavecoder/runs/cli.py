@@ -21,7 +21,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, job, resolvers
+from wavecoder.runs import completion, job, resolvers, targets
 from wavecoder.runs.overrides import (
     CONF,
     check_choices,
@@ -85,6 +85,7 @@ def train() -> None:
         from wavecoder.runs import typed
 
         typed.remember(sys.argv)
+        targets.allow(targets.typed_packages(sys.argv[1:]))
         arguments = options_first(sys.argv[1:])
         check_options(arguments)
         check_choices(arguments)
@@ -177,7 +178,7 @@ def not_installed(choice: str) -> str:
 
 
 def register() -> None:
-    """Tell Hydra the types of the settings and the resolvers that `conf/` uses."""
+    """Tell Hydra the types of the settings, the resolvers that `conf/` uses, and what a configuration may name."""
     ConfigStore.instance().store(name="settings", node=Settings)
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
     # need not be copied: there is but one, and its nodes are copied when they are used.
@@ -185,6 +186,7 @@ def register() -> None:
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
+    targets.install()
 
 
 def _collect_garbage_less() -> None:

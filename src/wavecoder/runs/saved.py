@@ -4,13 +4,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from pkgutil import resolve_name
-from typing import Any, get_type_hints
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from torch import nn
 from yaml import YAMLError
 
 from wavecoder.runs import resolvers, results
@@ -62,8 +60,6 @@ def read_run(folder: Path) -> SavedRun:
             settings = from_config(config, checkpoint.get(DATA_STATE) or None)
         except OmegaConfBaseException as error:
             raise SettingError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-        for group in ("model", "activation"):
-            _check_makes_modules(group, str(config[group].get("_target_")))
         network = choose_network(config, settings)
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
@@ -144,17 +140,3 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     except Exception as error:  # of many kinds
         raise SettingError(f"{files[0]}: is damaged, or no checkpoint of a run ({type(error).__name__})") from error
     return checkpoint, files[0].stem
-
-
-def _check_makes_modules(group: str, target: str) -> None:
-    """Refuse what a configuration from elsewhere may name instead of a network or an activation, before it is called.
-
-    Raises:
-        SettingError: It cannot be imported, or is neither a class of modules nor a function that is annotated to return one.
-    """
-    with as_setting_error(f"{group}._target_={target}"):
-        found = resolve_name(target)
-        kind = found if isinstance(found, type) else get_type_hints(found).get("return")
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        needed = "a class of torch.nn.Module, or a function that is annotated to return one"
-        raise SettingError(f"{group}._target_={target}: must be {needed}")

@@ -8,7 +8,7 @@ checked by that class.
 import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
@@ -36,8 +36,8 @@ RENAMED = {
 }
 """Settings of earlier versions, and what they are called now."""
 
-OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table")
-"""Settings of a sweep as a whole, which no job of it has."""
+OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
+"""Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
 _CHOICES = {
     "basis": ("fitted", "population"),
@@ -196,6 +196,7 @@ class Settings:
     stack_seeds: bool = False
     detach: bool = False
     table: bool = True
+    allow_targets: list[str] = field(default_factory=list)
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
     noise: NoiseSettings = MISSING
@@ -251,7 +252,7 @@ class Settings:
     def _check_trainer(self) -> None:
         given = self.trainer.get
         if "max_epochs" not in self.trainer:
-            raise SettingError("~trainer.max_epochs: must be left out; Lightning would take 1000")
+            raise SettingError("~trainer.max_epochs: cannot be left out; Lightning would take 1000")
         for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
             _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
         _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
@@ -292,9 +293,9 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
-        for field in fields(Settings):
-            if field.name not in plain and field.default is MISSING:
-                raise SettingError(f"~{field.name}: must be left out; every run has a choice for {field.name}")
+        for each in fields(Settings):
+            if each.name not in plain and each.default is MISSING:
+                raise SettingError(f"~{each.name}: cannot be left out; every run has a value for {each.name}")
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     _refuse_unknown_keys(plain, Settings)

@@ -41,7 +41,7 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
         given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
     kinds = {type(callback) for callback in callbacks.values()}
     if LinearSubspace in kinds and ReferenceErrors not in kinds:
-        raise SettingError("~callbacks.references: must be left out: callbacks.subspace compares networks with the references")
+        raise SettingError("~callbacks.references: cannot be left out; callbacks.subspace compares networks with them")
     reported = set(_reported(settings, kinds, has_logger=bool(config.logger.get("_target_"))))
     for name, callback in callbacks.items():
         if isinstance(callback, ReferenceErrors) and callback.rank > settings.data.signal_length:
