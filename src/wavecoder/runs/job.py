@@ -152,9 +152,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
         (folder / ARRAYS).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-    resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
-    if resumes:
-        log.info("%s resumes from its last checkpoint", folder.name)
+    kept = (folder / results.LAST_CHECKPOINT, folder / results.PREVIOUS_CHECKPOINT)
+    resumes = before.get("config_fingerprint") == fingerprint and any(map(os.path.lexists, kept))
     record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]

@@ -21,11 +21,12 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from yaml import YAMLError
 
 from wavecoder.runs.settings import OF_SWEEPS
+from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
 from wavecoder.training.files import write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
-LAST_CHECKPOINT, BEST_CHECKPOINT = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT = (Path("checkpoints", name) for name in (LAST, PREVIOUS, BEST))
 
 log = logging.getLogger(__name__)
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
@@ -14,6 +13,7 @@ from yaml import YAMLError
 from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.checkpoints import DamagedError, read_checkpoint
 
 DATA_STATE = "SignalDataModule"
 """Where Lightning keeps the state of the data module in a checkpoint."""
@@ -135,8 +135,6 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     if not files:
         raise SettingError(f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}")
     try:
-        checkpoint = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
-        checkpoint["state_dict"]
-    except Exception as error:  # of many kinds
-        raise SettingError(f"{files[0]}: is damaged, or no checkpoint of a run ({type(error).__name__})") from error
-    return checkpoint, files[0].stem
+        return read_checkpoint(files[0]), files[0].stem
+    except DamagedError as error:
+        raise SettingError(str(error)) from error
