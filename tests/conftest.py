@@ -156,7 +156,16 @@ def run_script(
     script: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python src/SCRIPT ARGUMENTS` in a folder and return what it printed and its exit status."""
-    return run_command(folder, sys.executable, str(ROOT / "src" / script), *arguments, environment=environment)
+    return run_command(folder, sys.executable, str(ROOT / "src" / script), *last_choices(arguments), environment=environment)
+
+
+def last_choices(arguments: Iterable[str]) -> list[str]:
+    """Arguments in which a later choice takes the place of an earlier one, which the command line would refuse."""
+    latest: dict[str, str] = {}
+    for number, argument in enumerate(arguments):
+        key, assigns, _ = argument.partition("=")
+        latest[key.lstrip("+") if assigns and not argument.startswith("-") else str(number)] = argument
+    return list(latest.values())
 
 
 def run_command(
@@ -236,7 +245,7 @@ def start(
 
     If `keep`, what it prints is kept in printed.txt and errors.txt in the folder.
     """
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *last_choices(arguments)]
     threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
     outputs = [folder / "printed.txt", folder / "errors.txt"] if keep else [Path(os.devnull), None]
     out, err = (file.open("wb") if file else None for file in outputs)

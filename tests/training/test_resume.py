@@ -51,13 +51,12 @@ class InterruptAt(L.Callback):
 Made = tuple[AutoencoderModule, SignalDataModule]
 
 
-def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) -> tuple[L.Trainer, LinearSubspace | None]:
+def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) -> L.Trainer:
     """One session of a run in a folder: it resumes from what is there."""
     module, signals = made
     best = ModelCheckpoint(folder, "best", "val/mse", save_weights_only=True, enable_version_counter=False)
     linear = isinstance(module.ensemble.network, TiedLinearAutoencoder)
-    subspace = LinearSubspace() if linear else None
-    measured = [ReferenceErrors(5, "fitted"), *([subspace] if subspace else [])]
+    measured = [ReferenceErrors(5, "fitted"), LinearSubspace()] if linear else []
     logger = TensorBoardCurves(folder, name="", version="tb")
     found = sound_checkpoint(folder, module, signals)
     logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
@@ -65,7 +64,7 @@ def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) 
     plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True, "plugins": [CheckpointFiles()]}
     trainer = quiet_trainer(folder, callbacks=kept, **plain | arguments)
     trainer.fit(module, signals, ckpt_path=found)
-    return trainer, subspace
+    return trainer
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
@@ -100,28 +99,31 @@ def assert_same_runs(resumed: Path, whole: Path) -> None:
         assert curves(resumed / line) == curves(whole / line)
 
 
+def signals(num_seeds: int = 2, noise: Noise | None = None, **changes: Any) -> SignalDataModule:
+    return data_module(num_seeds, noise=noise or Noise(()), val_size=20, **changes)
+
+
 def deep(engine: str, num_seeds: int = 2, **changes: Any) -> Made:
-    module = autoencoder_module(lambda: DeepAutoencoder(100, 5, nn.Tanh), num_seeds, engine)
-    return module, data_module(num_seeds, **changes)
+    return autoencoder_module(lambda: DeepAutoencoder(100, 5, nn.Tanh), num_seeds, engine), signals(num_seeds, **changes)
 
 
 def scheduled(engine: str) -> Made:
-    module, signals = deep(engine)
-    module.make_scheduler = partial(CosineAnnealingLR, T_max=120)
-    return module, signals
+    made = deep(engine)
+    made[0].make_scheduler = partial(CosineAnnealingLR, T_max=120)
+    return made
 
 
 def linear(engine: str) -> Made:
-    return autoencoder_module(lambda: TiedLinearAutoencoder(100, 5), 2, "auto"), data_module(2)
+    return autoencoder_module(lambda: TiedLinearAutoencoder(100, 5), 2, "auto"), signals()
 
 
 def drawing(engine: str) -> Made:
-    return autoencoder_module(lambda: VariationalAutoencoder(100, 5), 2, "pytorch"), data_module(2)
+    return autoencoder_module(lambda: VariationalAutoencoder(100, 5), 2, "pytorch"), signals()
 
 
 def momentum(engine: str) -> Made:
     make = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
-    return autoencoder_module(num_seeds=2, engine="pytorch", make_optimizer=make), data_module(2)
+    return autoencoder_module(num_seeds=2, engine="pytorch", make_optimizer=make), signals()
 
 
 def of_a_file(engine: str, folder: Path) -> Made:
@@ -129,7 +131,7 @@ def of_a_file(engine: str, folder: Path) -> Made:
     np.save(file, np.random.default_rng(0).standard_normal((840, 100)).astype("f4"))
     source = FileSource(str(file), None, None, "none", 100, 1.0, 640, 200, 0)
     return autoencoder_module(num_seeds=2, engine=engine), SignalDataModule(
-        source, Noise(), 16, num_seeds=2, steps_per_execution=7
+        source, Noise(()), 16, num_seeds=2, steps_per_execution=7
     )
 
 
@@ -137,7 +139,7 @@ RUNS: dict[str, Callable[[str], Made]] = {
     "one seed": lambda engine: deep(engine, 1),
     "fresh": lambda engine: deep(engine, fresh=True),
     "own sets": lambda engine: deep(engine, per_seed=True),
-    "noise": lambda engine: deep(engine, noise=Noise(train_std=0.3)),
+    "noise": lambda engine: deep(engine, noise=Noise((), train_std=0.3)),
     "schedule": scheduled,
     "linear": linear,
     "draws": drawing,
@@ -164,17 +166,53 @@ def interrupted(folder: Path, made: Made, at: InterruptAt, **arguments: Any) -> 
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def stopped_and_resumed(folder: Path, make: Callable[[], Made], chunks: list[int], **arguments: Any) -> None:
+    """Runs that are interrupted at some chunk and resumed must end as one that is not."""
+    session(folder / "whole", make(), **arguments)
+    for chunk in chunks:
+        interrupted(folder / str(chunk), make(), InterruptAt(chunk), **arguments)
+        assert read_checkpoint(folder / str(chunk) / "last.ckpt")["global_step"] == chunk // CHUNKS * 40 + chunk % CHUNKS * 7
+        session(folder / str(chunk), make(), **arguments)
+        assert_same_runs(folder / str(chunk), folder / "whole")
+
+
+@pytest.mark.usefixtures("plain_ctrl_c")
+def test_a_run_stopped_in_an_epoch_resumes_there(tmp_path: Path) -> None:
+    stopped_and_resumed(tmp_path, partial(deep, "auto"), [CHUNKS + 2])
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("plain_ctrl_c")
-def test_a_run_interrupted_at_each_chunk_ends_as_the_undisturbed_one(
-    tmp_path: Path, engine: str, make: Callable[[str], Made]
-) -> None:
-    session(tmp_path / "whole", make(engine))
-    at = [1, 2, 4, CHUNKS, CHUNKS + 1, 2 * CHUNKS - 1]
-    for chunk in at:
-        folder = tmp_path / str(chunk)
-        interrupted(folder, make(engine), InterruptAt(chunk))
-        steps = read_checkpoint(folder / "last.ckpt")["global_step"]
-        assert steps == chunk // CHUNKS * 40 + chunk % CHUNKS * 7
-        session(folder, make(engine))
+def test_a_run_stopped_at_each_chunk_of_an_epoch_resumes_there(tmp_path: Path, engine: str) -> None:
+    stopped_and_resumed(tmp_path, partial(deep, engine), list(range(1, CHUNKS + 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_ctrl_c")
+def test_any_kind_of_run_resumes_in_an_epoch(tmp_path: Path, engine: str, make: Callable[[str], Made]) -> None:
+    stopped_and_resumed(tmp_path, partial(make, engine), [CHUNKS + 2])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_ctrl_c")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"val_check_interval": 2},
+        {"check_val_every_n_epoch": 2},
+        {"limit_train_batches": 4},
+        {"max_steps": 100, "max_epochs": -1},
+        {"limit_val_batches": 0, "accumulate_grad_batches": 1},
+    ],
+    ids=str,
+)
+def test_a_run_that_validates_or_ends_otherwise_resumes_too(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    session(tmp_path / "whole", deep("auto"), **arguments)
+    for chunk, in_validation in [(1, False), (2, False), (4, False), (8, False), (2, True)]:
+        folder = tmp_path / f"{chunk} {in_validation}"
+        at = InterruptAt(chunk, in_validation)
+        if in_validation and arguments.get("limit_val_batches") == 0:
+            continue
+        interrupted(folder, deep("auto"), at, **arguments)
+        session(folder, deep("auto"), **arguments)
         assert_same_runs(folder, tmp_path / "whole")

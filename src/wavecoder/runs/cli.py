@@ -24,12 +24,21 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavecoder.runs import completion, foreign, job, resolvers, resume, targets
-from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
+from wavecoder.runs.overrides import (
+    CONF,
+    check_choices,
+    check_options,
+    options_first,
+    quote_whole_numbers,
+    sorted_options,
+    suggestion,
+)
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
 from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
 LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
+_LONGEST_WORD = 400  # characters of a value or a path in a message
 _OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it
     "hydra/launcher/submitit_slurm": "hydra/launcher=slurm",
     "hydra/sweeper/optuna": "hydra/sweeper=optuna",
@@ -83,6 +92,7 @@ def train() -> None:
         targets.allow(targets.typed_packages(sys.argv[1:]))
         arguments = resume.expand(options_first(sys.argv[1:]))
         check_options(arguments)
+        check_choices(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
@@ -123,8 +133,19 @@ def exit_with_error(error: Exception, status: int = BAD_INPUT) -> NoReturn:
     """Say in one line what is wrong and leave, with status 2 on bad input; with a traceback if the user asked for one."""
     if wants_traceback():
         traceback.print_exception(error)
-    print(f"error: {explain(error)}", file=sys.stderr)
+    print(f"error: {one_line(explain(error))}", file=sys.stderr)
     sys.exit(status)
+
+
+def one_line(text: str) -> str:
+    r"""A message without line breaks and control characters, and without the middle of what would fill the screen.
+
+    Example:
+        >>> one_line("sweep=a\nb: must be a word")
+        'sweep=a\\nb: must be a word'
+    """
+    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", printable)
 
 
 def explain(error: Exception) -> str:
@@ -133,7 +154,8 @@ def explain(error: Exception) -> str:
         return not_installed(_OF_PLUGINS[error.missing_cfg_file])
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: no such option; there are {', '.join(sorted_options(error.options))}"
+        options = sorted_options(error.options)
+        return f"{group}={option}: no such option; there are {', '.join(options)}{suggestion(group, option, options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
     if str(error).startswith("Ambiguous value"):
@@ -143,10 +165,14 @@ def explain(error: Exception) -> str:
         return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
     if isinstance(error.__cause__, SettingError):  # which the configuration of logging makes another error of
         return explain(error.__cause__)
+    if gone := re.match(r"Could not delete (?:from config\. )?'([^']+)'", str(error)):
+        return f"~{gone[1]}: there is no such setting to leave out"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)
         return f"{key}: {no_such_setting(key, (str(name) for name in cause.parent_node if name != 'hydra'))}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key and "HydraConfig was not set" in str(cause):
+        return f"~{cause.full_key}: refers to the run's folder, which Hydra cannot leave out; it can be set to another value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
     if isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file

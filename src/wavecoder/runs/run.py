@@ -4,6 +4,7 @@ import logging
 import math
 import signal
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 from torch import nn
 
@@ -63,7 +64,7 @@ def prepare(config: DictConfig) -> Run:
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
     torch.set_num_threads(torch_threads(settings))
-    trainer = _make_trainer(config, folder)
+    trainer = make_trainer(config, folder, build.make_objects(config, "callbacks"))
     if settings.data.batch_size % trainer.world_size:
         processes = f"a multiple of the {trainer.world_size} processes that share each batch"
         raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
@@ -91,18 +92,27 @@ def prepare(config: DictConfig) -> Run:
     return Run(settings, folder, network, engine, datamodule, module, trainer)
 
 
-def _make_trainer(config: DictConfig, folder: Path) -> L.Trainer:
-    callbacks: list[L.Callback] = list(build.make_objects(config, "callbacks").values())
+def make_trainer(config: DictConfig, folder: Path, callbacks: Mapping[str, L.Callback]) -> L.Trainer:
+    """The trainer of a run with its logger. Makes no folder.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's.
+        callbacks: By their names in the configuration.
+
+    Raises:
+        SettingError: One of them cannot be made.
+    """
     logger: Logger | bool = build.make_objects(config, "logger") if config.logger.get("_target_") else False
     # under Slurm the submitting process is responsible for requeueing; tasks that share no run do not wait for one another
     shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
     environment = SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()
     plugins = [CheckpointFiles(), *([environment] if SLURMEnvironment.detect() else [])]
-    plain = config.copy()
-    with read_write(plain), open_dict(plain):
-        for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
-            plain.trainer.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
-    arguments = {"callbacks": [*callbacks, SignalHandlers()], "logger": logger, "plugins": plugins}
+    given: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
+        given.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
+    plain = OmegaConf.create({"trainer": given})
+    arguments = {"callbacks": [*callbacks.values(), SignalHandlers()], "logger": logger, "plugins": plugins}
     trainer: L.Trainer = build.make_objects(plain, "trainer", **arguments, default_root_dir=str(folder))
     return trainer
 

@@ -1,6 +1,5 @@
 """The checkpoint from which an interrupted run resumes."""
 
-import logging
 import signal
 import time
 from pathlib import Path
@@ -18,8 +17,6 @@ from wavecoder.training.callbacks.signals import SignalHandlers, find_handlers
 from wavecoder.training.checkpoints import LAST, PREVIOUS, read_checkpoint, write_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.module import AutoencoderModule
-
-log = logging.getLogger(__name__)
 
 SESSION = "session"
 """Where a checkpoint keeps what is needed to resume beside Lightning's own state."""
@@ -156,7 +153,6 @@ class LastCheckpoint(Checkpoint):
         if is_due or received:
             self._save(trainer)
         if received:
-            log.info("%s: checkpoint at step %d", received.name, trainer.global_step)
             self._handlers.act(trainer.global_step)
 
     def _save(self, trainer: L.Trainer) -> None:

@@ -1,10 +1,13 @@
 """What a run does when it is told to end: by SIGTERM, by SIGUSR2 (as submitit does before a time limit), or by Ctrl-C."""
 
+import logging
 import signal
 import threading
 from types import FrameType
 
 import lightning as L
+
+log = logging.getLogger(__name__)
 
 _KINDS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR2] if hasattr(signal, "SIGUSR2") else [])]
 
@@ -78,6 +81,8 @@ class SignalHandlers(L.Callback):
         self._put_back(*self._deferred)
         if self._before[kind] == signal.SIG_DFL:
             raise EndedBySignal(kind, step)
+        if self._before[kind] != signal.default_int_handler:  # which is said where it ends the command
+            log.info("%s: checkpoint at step %d", kind.name, step)
         signal.raise_signal(kind)
         self.defer()
 
