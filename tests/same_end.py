@@ -45,7 +45,7 @@ def curves(run: Path) -> dict[str, list[tuple[int, float]]]:
 def temporary(run: Path) -> list[str]:
     """Files that a complete run has no use for, relative to its folder."""
     names = (path.relative_to(run) for path in run.rglob("*"))
-    hidden = re.compile(r"\.(?!hydra$|lock$)|previous\.ckpt|.*\.damaged")
+    hidden = re.compile(r"\.(?!hydra$|lock$|fingerprint$)|previous\.ckpt|.*\.damaged")
     return sorted(str(name) for name in names if hidden.match(name.name))
 
 

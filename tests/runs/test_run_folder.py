@@ -64,7 +64,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
     file.write_bytes(content)
     with pytest.raises(SettingError) as error:
         resume.expand([f"run={tmp_path / 'run'}"])
-    assert str(error.value) == f"{file}: is damaged, so the run cannot be resumed by its folder"
+    assert str(error.value) == f"{file} is damaged, so the run cannot be resumed by its folder"
 
 
 SIZE = ("data.train_size=640", "data.batch_size=64")
@@ -74,8 +74,8 @@ MORE = (*SIZE, "trainer.max_epochs=60", "extend=true")
 
 def _complete(folder: Path, *overrides: str) -> Path:
     _begun(folder, *SIZE, SIX, *overrides)
-    changes = {"timing": {"steps": 60}, "config_fingerprint": results.fingerprint(composed(*SIZE, SIX, *overrides))}
-    results.write_results(folder, made_up_record([0.5]) | changes)
+    record = made_up_record([0.5]) | {"config_fingerprint": results.fingerprint(composed(*SIZE, SIX, *overrides))}
+    results.write_results(folder, record | {"timing": record["timing"] | {"steps": 60}})
     (folder / "checkpoints").mkdir()
     (folder / results.LAST_CHECKPOINT).touch()
     return folder

@@ -29,6 +29,8 @@ def remember_typed(arguments: Iterable[str]) -> None:
     """Note what the user has chosen, rather than a file."""
     _typed.clear()
     _typed.update(argument.partition("=")[0].lstrip("+~") for argument in arguments)
+    if "run" in _typed:  # run=FOLDER
+        _typed.add("hydra.run.dir")
 
 
 def check_foreign(config: DictConfig) -> None:

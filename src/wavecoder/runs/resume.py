@@ -5,19 +5,18 @@ that it never starts over by `run=FOLDER`.
 """
 
 import os
-import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from wavecoder.runs import results
+from wavecoder.runs.hydra_files import read_config, read_overrides
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.files import DamagedError
 
-_HYDRA = ".hydra"  # the folder in a run's in which Hydra keeps what the run was started with
 _TYPED_ONLY = ("allow_targets", "extend")  # what a file cannot ask for
 _EPOCHS = "trainer.max_epochs"
 
@@ -62,33 +61,18 @@ def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
     """
     if not folder.is_dir():
         raise SettingError(f"{given}: {'not a folder' if folder.exists() else 'no such folder'}; must be that of a run")
-    if not (folder / _HYDRA / "overrides.yaml").exists():
-        raise SettingError(f"{given}: not the folder of a run; it has no {_HYDRA}/overrides.yaml")
-    recorded, hydra = _load(folder / _HYDRA / "overrides.yaml"), _load(folder / _HYDRA / "hydra.yaml")
     try:
-        name = str(hydra["hydra"]["job"]["config_name"])
-        sources = [source for source in hydra["hydra"]["runtime"]["config_sources"] if source["provider"] == "command-line"]
-        options = [f"--config-name={name}", *(f"--config-dir={source['path']}" for source in sources)]
-        cwd = Path(str(hydra["hydra"]["runtime"]["cwd"]))
-        of_hydra = [str(each) for each in hydra["hydra"]["overrides"]["hydra"] if _key(str(each)) == "hydra.searchpath"]
-    except (TypeError, KeyError) as error:
-        raise SettingError(f"{folder / _HYDRA / 'hydra.yaml'}: is damaged, so the run cannot be resumed by its folder") from error
-    if not (isinstance(recorded, list) and all(isinstance(each, str) for each in recorded)):
-        raise SettingError(f"{folder / _HYDRA / 'overrides.yaml'}: is damaged, so the run cannot be resumed by its folder")
-    return [*of_hydra, *recorded], options, cwd
-
-
-def _load(file: Path) -> Any:
-    """The content of a YAML file, in plain types.
-
-    Raises:
-        SettingError: It is missing or damaged.
-    """
-    try:
-        return OmegaConf.to_container(OmegaConf.load(file))
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException) as error:
-        why = "is missing" if isinstance(error, FileNotFoundError) else "is damaged"
-        raise SettingError(f"{file}: {why}, so the run cannot be resumed by its folder") from error
+        recorded, hydra = read_overrides(folder), read_config(folder, "hydra").hydra
+        sources = [source for source in hydra.runtime.config_sources if source["provider"] == "command-line"]
+        options = [f"--config-name={hydra.job.config_name}", *(f"--config-dir={source['path']}" for source in sources)]
+        of_hydra = [str(each) for each in hydra.overrides.hydra if _key(str(each)) == "hydra.searchpath"]
+        return [*of_hydra, *recorded], options, Path(str(hydra.runtime.cwd))
+    except FileNotFoundError as error:
+        raise SettingError(f"{given}: not the folder of a run; it has no .hydra/{Path(error.filename).name}") from error
+    except DamagedError as error:
+        raise SettingError(f"{error}, so the run cannot be resumed by its folder") from error
+    except (TypeError, KeyError, OmegaConfBaseException) as error:
+        raise SettingError(f"{folder}/.hydra/hydra.yaml is damaged, so the run cannot be resumed by its folder") from error
 
 
 def _key(argument: str) -> str:
@@ -103,8 +87,6 @@ def _quoted(text: str) -> str:
 def check(config: DictConfig, settings: Settings, folder: Path) -> None:
     """Refuse to resume by its folder what has become another run, and to extend what cannot be; writes nothing.
 
-    Leaves with status 0 if the run in the folder that was given as `run=FOLDER` is complete.
-
     Args:
         config: The composed configuration with its `hydra` node.
         settings: The checked settings.
@@ -116,9 +98,6 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
     if not (_asked or settings.extend):
         return
     record, wanted = results.read_record(folder), results.fingerprint(config)
-    if _asked and results.is_complete(record, wanted):
-        print(f"{folder.name} is complete already, nothing to do")
-        sys.exit()
     if settings.extend:
         _check_extension(config, settings, folder, record)
     elif record.get("config_fingerprint", wanted) != wanted:
@@ -166,10 +145,9 @@ def _epochs_of(settings: Settings, record: Mapping[str, Any]) -> int:
 def _changed(config: DictConfig, folder: Path, *but: str) -> list[str]:
     """The settings whose values are others than those that Hydra keeps in a run's folder, as far as they can be read."""
     try:
-        before = OmegaConf.to_container(OmegaConf.load(folder / _HYDRA / "config.yaml"))
-    except (OSError, YAMLError, UnicodeDecodeError, OmegaConfBaseException):
+        old, new = (dict(_leaves(OmegaConf.to_container(each))) for each in (read_config(folder), config))
+    except (OSError, DamagedError):
         return []
-    old, new = (dict(_leaves(each)) for each in (before, OmegaConf.to_container(config)))
     apart = {*results.NOT_IN_FINGERPRINT, *but}
     return [key for key in {**old, **new} if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & apart]
 
