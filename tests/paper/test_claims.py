@@ -45,6 +45,7 @@ class World:
             "activation": activation if model == "deep" else None,
             "noise": {"eval_std": [0.1, 1.0], "train_std": 0.0},
             "latent_dim": latent,
+            "num_seeds": SEEDS,
             "model": model,
             "bias": bias,
             "metrics": {metric: {"per_seed": [value] * SEEDS} for metric, value in errors.items()},
@@ -53,7 +54,13 @@ class World:
         # the SVD's, PCA's and the autoencoder's curves, as shares of the sine
         svd, pca, own = (0.1, 0.2, 0.21) if latent == 1 else (0.9, 0.91, 0.93)
         copies = {f"{kind}_0.1": np.tile(SINE * share, (10, 1)) for kind, share in {"svd": svd, "pca": pca}.items()}
-        self.curves[name] = {"sine": SINE, "autoencoder_0.1": np.tile(SINE * own, (SEEDS, 10, 1)), **copies}
+        self.curves[name] = {
+            "times": SINE,
+            "shown": np.array(0),
+            "sine": SINE,
+            "autoencoder_0.1": np.tile(SINE * own, (SEEDS, 10, 1)),
+            **copies,
+        }
 
     def set(self, name: str, metric: str, value: float | None, seeds: int = SEEDS) -> None:
         self.jobs[name]["metrics"][metric]["per_seed"][:seeds] = [value] * seeds

@@ -97,8 +97,9 @@ class Interrupts(L.Callback):
 
 def test_an_interrupted_training_is_an_exception_and_resumes(tmp_path: Path) -> None:
     before = state_of_the_process()
+    stop = {"+callbacks.stop._target_": f"{__name__}.Interrupts", "allow_targets": [__name__]}
     with pytest.raises(KeyboardInterrupt, match="the same call with the run's folder resumes it"):
-        wavecoder.train(tmp_path / "run", **SMALL | {"+callbacks.stop._target_": f"{__name__}.Interrupts"})
+        wavecoder.train(tmp_path / "run", **SMALL | stop)
     assert state_of_the_process() == before
     assert record_of(tmp_path / "run")["status"] == "unfinished"
 
@@ -194,7 +195,11 @@ def test_inside_a_program_of_hydras(tmp_path: Path) -> None:
         ({"replicas": 3}, "replicas: is now called num_seeds"),
         ({"data.nosuch": 1}, "data.nosuch: no such setting; there are"),
         ({"data.train_size": 10}, "data.batch_size=64: must be at most data.train_size=10"),
-        ({"model._target_": "nosuch.Network"}, "model._target_=nosuch.Network: No module named 'nosuch'"),
+        ({"model._target_": "nosuch.Network"}, "model._target_=nosuch.Network: nosuch is not an allowed package"),
+        (
+            {"model._target_": "nosuch.Network", "allow_targets": ["nosuch"]},
+            "model._target_=nosuch.Network: No module named 'nosuch'",
+        ),
         ({"activation._target_": torch.nn.SiLU}, "activation._target_: is a type; must be a number, a string"),
         ({"a b": 1}, "a b=1: not of the form key=value"),
         ({"sweep": "mine"}, "sweep=mine: is for a sweep"),

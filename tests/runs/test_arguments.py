@@ -26,7 +26,7 @@ UNKNOWN = {
     "trainer.precision?",
     "+trainer.logger=false": "trainer.logger: must be left alone; the groups callbacks and logger choose it",
     "+callbacks.mine=3": "callbacks.mine: must have a _target_, the class of a callback",
-    "+callbacks.mine._target_=os.path": "callbacks.mine._target_=os.path: must name a class",
+    "+callbacks.mine._target_=os.path": "callbacks.mine._target_=os.path: os is not an allowed package",
     "+callbacks.last.every_second=3": "callbacks.last.every_second: LastCheckpoint takes no such argument; did you mean "
     "callbacks.last.every_seconds?",
     "+callbacks.stop._target_=lightning.pytorch.callbacks.Timer +callbacks.stop.duraton=1": "callbacks.stop.duraton: Timer takes "

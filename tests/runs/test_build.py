@@ -2,6 +2,7 @@
 
 import functools
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs.build import check_training, choose_network, make_loss, make_optimization
 from wavecoder.runs.resolvers import set_keys
 from wavecoder.runs.settings import SettingError, from_config
+from wavecoder.runs.targets import allowing
 
 OPTIM = "optimizer._target_=torch.optim"
 SCHEDULE = "scheduler._target_=torch.optim.lr_scheduler"
@@ -38,6 +40,17 @@ class LearntLoss(nn.Module):
 
     def forward(self, outputs: Tensor, targets: Tensor) -> Tensor:
         return self.scale * (outputs - targets).square().mean()
+
+
+def of_a_tensor(x: Tensor) -> Tensor:
+    return x
+
+
+@pytest.fixture(autouse=True)
+def allowed() -> Iterator[None]:
+    """Lets configurations name what is in this file."""
+    with allowing([__name__]):
+        yield
 
 
 def given_to(make: Any) -> dict[str, Any]:
@@ -105,8 +118,9 @@ def test_optimisers_that_tie_seeds_together_are_for_one() -> None:
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
-        (["activation._target_=torch.relu"], r"activation\._target_=torch\.relu: must be a class of modules, "),
-        (["activation._target_=torch.nn.functional.gelu"], r"activation\._target_=.*: must be a class of modules, "),
+        (["activation._target_=torch.relu"], r"activation\._target_=torch\.relu: must be a class of torch\.nn\.Module"),
+        (["activation._target_=torch.nn.functional.gelu"], r"activation\._target_=.*: must be a class of torch\.nn\.Module"),
+        ([f"activation._target_={__name__}.of_a_tensor"], r"activation\._target_=.*: must be a class of modules, "),
         ([f"loss._target_={__name__}.LearntLoss"], "loss: has parameters to train, "),
         (["+loss.reduction=sum", "trainer=ddp_cpu"], r"loss\.reduction=sum: must be mean, "),
         (["+loss.reduction=sum", "+trainer.accumulate_grad_batches=2"], r"loss\.reduction=sum: must be mean, "),

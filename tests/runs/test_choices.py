@@ -58,6 +58,7 @@ class NoDecoder(nn.Module):
 
 a_number = 5
 """
+ALLOWED = "allow_targets=[my_package]"
 
 
 @pytest.fixture
@@ -100,7 +101,7 @@ def test_an_activation_without_a_file_is_named_by_its_class(run_train: Run, tmp_
 
 
 def test_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
-    mine = ("model._target_=my_package.MyAutoencoder", "+model.width=64")
+    mine = (ALLOWED, "model._target_=my_package.MyAutoencoder", "+model.width=64")
     done = run_train(*SHORT, *mine, "num_seeds=3", environment=own)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("MyAutoencoder autoencoder 100→5→100, 13,673 parameters, 3 seeds; PyTorch engine on cpu (")
@@ -118,7 +119,7 @@ def test_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: dict[str, st
 
 @pytest.mark.slow
 def test_a_sweep_of_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
-    mine = ("model._target_=my_package.MyAutoencoder", "+model.width=64", "latent=1,5", "sweep=mine")
+    mine = (ALLOWED, "model._target_=my_package.MyAutoencoder", "+model.width=64", "latent=1,5", "sweep=mine")
     done = run_train("-m", *SHORT, *mine, environment=own)
     assert (done.returncode, done.stderr) == (0, "")
     found = {record["latent_dim"]: record["network"] for record in records(tmp_path / "outputs" / "sweeps" / "mine").values()}
@@ -128,7 +129,7 @@ def test_a_sweep_of_a_network_of_ones_own(run_train: Run, tmp_path: Path, own: d
 
 @pytest.mark.slow
 def test_a_network_of_ones_own_that_takes_an_activation(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
-    done = run_train(*SHORT, "model._target_=my_package.WithActivation", "activation=leaky_relu", environment=own)
+    done = run_train(*SHORT, ALLOWED, "model._target_=my_package.WithActivation", "activation=leaky_relu", environment=own)
     assert (done.returncode, done.stderr) == (0, "")
     record = record_of(only_run(tmp_path))
     assert (record["network"], record["activation"]) == ("WithActivation leaky_relu", "leaky_relu")
@@ -142,7 +143,8 @@ UNFIT = {
     "model._target_=my_package.MyAutoencoder +model.with=3": "model.with: MyAutoencoder takes no such argument; did you mean "
     "model.width?",
     "model._target_=my_package.Missing": "model._target_=my_package.Missing: module 'my_package' has no attribute 'Missing'",
-    "model._target_=nowhere.Missing": "model._target_=nowhere.Missing: No module named 'nowhere'",
+    "model._target_=nowhere.Missing": "model._target_=nowhere.Missing: nowhere is not an allowed package; allow it with "
+    "allow_targets=[nowhere]",
     "model._target_=my_package.a_number": "model._target_=my_package.a_number: must name a class",
     "model._target_=my_package.Normalised num_seeds=2": "model=Normalised: works with num_seeds=1 only: encoder.3 keeps "
     "running statistics, which an ensemble of several members cannot",
@@ -164,7 +166,7 @@ UNFIT = {
 def test_what_cannot_be_trained_is_refused_in_one_line(
     run_train: Run, tmp_path: Path, own: dict[str, str], choice: str, mode: str
 ) -> None:
-    done = run_train(*choice.split(), *(("-m", "latent=5,1") if mode == "sweep" else ()), environment=own)
+    done = run_train(ALLOWED, *choice.split(), *(("-m", "latent=5,1") if mode == "sweep" else ()), environment=own)
     (line,) = done.stderr.splitlines()
     assert line.startswith(f"error: {UNFIT[choice]}")
     assert (done.returncode, done.stdout) == (2, "")
@@ -173,7 +175,7 @@ def test_what_cannot_be_trained_is_refused_in_one_line(
 
 @pytest.mark.slow
 def test_batch_normalisation_can_be_used_with_one_seed(run_train: Run, tmp_path: Path, own: dict[str, str]) -> None:
-    done = run_train(*SHORT, "model._target_=my_package.Normalised", environment=own)
+    done = run_train(*SHORT, ALLOWED, "model._target_=my_package.Normalised", environment=own)
     assert (done.returncode, done.stderr) == (0, "")
     assert record_of(only_run(tmp_path))["network"] == "Normalised"
 

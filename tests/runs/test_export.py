@@ -260,7 +260,13 @@ def test_a_network_of_a_users_own_by_the_command(tmp_path: Path) -> None:
     own = ("model._target_=own_networks.ConvolutionalAutoencoder", "num_seeds=1", "~callbacks.figures")
     done = run_script("train.py", tmp_path, *JOB, *own, "hydra.run.dir=run", environment=OWN_NETWORKS)
     assert done.returncode == 0, done.stderr
-    done = run_script("export.py", tmp_path, "run", "model.pt2", environment=OWN_NETWORKS)
+    export = ("export.py", tmp_path, "run", "model.pt2")
+    found = {"PYTHONPATH": OWN_NETWORKS["PYTHONPATH"]}
+    done = run_script(*export, environment=found)
+    said = "own_networks is not an allowed package; allow it with --allow-targets own_networks\n"
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"error: run: model._target_=own_networks.ConvolutionalAutoencoder: {said}"
+    done = run_script(*export, "--allow-targets", "own_networks", environment=found)
     assert (done.returncode, done.stderr) == (0, "")
     made = execute(tmp_path / "model.pt2", np.zeros((3, 100), np.float32))
     assert made.shape == (3, 100), "the class is not needed any more"

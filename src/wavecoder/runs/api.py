@@ -32,8 +32,9 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
     Args:
         folder: The run's folder; None makes a new one in `outputs/runs/` of the current folder.
         settings: What the command line takes, by the same names: options of groups (`activation="gelu"`, `latent=5`) and keys
-            (`num_seeds=8`). Keys with a dot are written `**{"optimizer.lr": 3e-3, "data.families": ["sin", "cos"]}`; `+key` adds
-            a key that is not there, and `~key` with the value None removes one.
+            (`num_seeds=8`); `allow_targets=["my_package"]` lets it use classes of yours. Keys with a dot are written
+            `**{"optimizer.lr": 3e-3, "data.families": ["sin", "cos"]}`; `+key` adds a key that is not there, and `~key` with
+            the value None removes one.
 
     Returns:
         The run, with the seed that is best in validation; `wavecoder.load(run.folder, seed=…)` gives others.
@@ -48,7 +49,10 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
         >>> run.results["metrics"]["val/mse"]["mean"]                                     # doctest: +SKIP
         0.0385
     """
-    with warnings.catch_warnings(), _own_hydra():
+    from wavecoder.runs import targets
+
+    allowed = settings.get(targets.ALLOW_TARGETS, ())
+    with warnings.catch_warnings(), targets.hydra_restored(), _own_hydra(), targets.allowing(allowed):
         config = _compose(["hydra.mode=RUN", *_of_folder(folder), *(_override(key, value) for key, value in settings.items())])
         from wavecoder.runs import run  # noqa: F401 - torch and Lightning, whose imports change what is restored below
 
@@ -65,9 +69,10 @@ def _compose(overrides: Sequence[str]) -> "DictConfig":
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
-    from wavecoder.runs import checks, cli
+    from wavecoder.runs import checks, cli, foreign
     from wavecoder.runs.overrides import quote_whole_numbers
 
+    foreign.remember_typed(overrides)
     try:
         config = compose("train", [quote_whole_numbers(override) for override in overrides], return_hydra_config=True)
         checks.check_run(config)
@@ -215,9 +220,11 @@ def _process_restored() -> Iterator[None]:
 @contextmanager
 def _messages_shown(file: Path) -> Iterator[None]:
     """Show our own messages as the command does: plain on the console, with the time in the run's folder."""
+    from wavecoder.runs.screen import LogFile
+
     logger = logging.getLogger(_OURS)
     level, propagate = logger.level, logger.propagate
-    console, log = logging.StreamHandler(sys.stdout), logging.FileHandler(file, encoding="utf-8")
+    console, log = logging.StreamHandler(sys.stdout), LogFile(file, encoding="utf-8")
     log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.setLevel(logging.INFO)
     logger.propagate = False  # or handlers of the caller's would show them twice

@@ -9,7 +9,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NoReturn
 
-from wavecoder.runs import completion
+from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
 
@@ -77,7 +77,7 @@ def denoise() -> None:
     parser.add_argument("--key", help="which array of a .npz file, or column of a .parquet, .csv or .tsv file")
     parser.add_argument("--force", action="store_true", help="replace output and picture if they exist")
     parser.add_argument("--device", default="cpu", help="where the network computes, for example cuda (default: cpu)")
-    arguments = parser.parse_args()
+    arguments = _parse_with_targets(parser)
 
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))  # what is half-written is removed on the way out
     with _one_line_errors():
@@ -93,7 +93,7 @@ def export() -> None:
     parser.add_argument("output", type=Path, help="file to write: .onnx or .pt2")
     _add_seed(parser)
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
-    arguments = parser.parse_args()
+    arguments = _parse_with_targets(parser)
 
     with _one_line_errors():
         from wavecoder.runs.export import export as write
@@ -114,7 +114,7 @@ def evaluate() -> None:
     )
     parser.add_argument("--output", type=Path, metavar="FOLDER", help="new folder for figures and evaluation.json")
     parser.add_argument("--device", default="cpu", help="where to compute, as cpu or cuda")
-    given = parser.parse_args()
+    given = _parse_with_targets(parser)
 
     with _one_line_errors():
         from wavecoder.runs.evaluate import evaluate as measure_again
@@ -147,6 +147,18 @@ def _add_seed(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--seed", type=_seed, default="best", help="which network: best (by validation, the default), mean (of all), or a seed"
     )
+
+
+def _parse_with_targets(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """The arguments of a command that makes a run's network, after packages that they allow are allowed in this process."""
+    option = "--allow-targets"
+    parser.add_argument(
+        option, type=_list_of(str, "names"), default=[], metavar="PACKAGE,…", help="packages of yours that the network is of"
+    )
+    arguments = parser.parse_args()
+    with _one_line_errors():
+        targets.allow(vars(arguments).pop(targets.ALLOW_TARGETS), f"{option} {{}}")
+    return arguments
 
 
 def _seed(text: str) -> int | str:

@@ -146,6 +146,20 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
+class LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, is named once; a run does not need it, and goes on."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_failed:
+            self._has_failed = True
+            print(f"{self.baseFilename}: {error.strerror}; messages are missing from it", file=sys.stderr)
+
+
 class PlainFormatter(logging.Formatter):
     """Formats what is logged to the console: on a terminal in lines that are broken between words."""
 
