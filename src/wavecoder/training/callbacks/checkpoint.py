@@ -101,7 +101,7 @@ class LastCheckpoint(Checkpoint):
             "should_stop": self._epoch_is_over and trainer.should_stop,
         }
         if self._epoch_is_over:
-            _begin_next_epoch(checkpoint["loops"]["fit_loop"])
+            _begin_next_epoch(checkpoint["loops"]["fit_loop"], trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get(SESSION, {})
@@ -179,7 +179,7 @@ def _of_all_processes(
     return gathered.reshape(trainer.world_size, *losses.shape).cpu()
 
 
-def _begin_next_epoch(fit_loop: dict[str, Any]) -> None:
+def _begin_next_epoch(fit_loop: dict[str, Any], trainer: L.Trainer) -> None:
     """Let the state of Lightning's loops be that of the beginning of the next epoch.
 
     What it is while hooks of the end of an epoch run, Lightning resumes by guessing where it was, and with `max_steps` it guesses
@@ -188,5 +188,8 @@ def _begin_next_epoch(fit_loop: dict[str, Any]) -> None:
     epochs, batches = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
     for count in ("total", "current"):
         epochs[count]["completed"] = epochs[count]["processed"]
-    batches["current"] = dict.fromkeys(batches["current"], 0)
+    for counts in (batches["current"], fit_loop["epoch_loop.val_loop.batch_progress"]["total"]):
+        counts.update(dict.fromkeys(counts, 0))
     batches["is_last_batch"] = False
+    if trainer.max_steps != -1:  # there it begins with a pass through its loop in which it looks whether it must validate
+        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
