@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
@@ -106,6 +106,10 @@ class LastCheckpoint(Checkpoint):
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get(SESSION, {})
         trainer.should_stop = self._resumed.get("should_stop", False)
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for best in (callback for callback in callbacks if isinstance(callback, ModelCheckpoint)):
+            if state := checkpoint["callbacks"].get(best.state_key):  # or it would forget what was best if the folder was moved
+                checkpoint["callbacks"][best.state_key] = _with_folder(state, str(state["dirpath"]), str(best.dirpath))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
@@ -177,6 +181,13 @@ def _of_all_processes(
     gathered = module.all_gather(losses)
     assert isinstance(gathered, Tensor)
     return gathered.reshape(trainer.world_size, *losses.shape).cpu()
+
+
+def _with_folder(state: Any, before: str, now: str) -> Any:
+    """The state of a callback with the folder of its files replaced wherever it is named."""
+    if isinstance(state, dict):
+        return {_with_folder(key, before, now): _with_folder(value, before, now) for key, value in state.items()}
+    return now + state.removeprefix(before) if isinstance(state, str) and state.startswith(before) else state
 
 
 def _begin_next_epoch(fit_loop: dict[str, Any], trainer: L.Trainer) -> None:
