@@ -68,11 +68,11 @@ def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) 
 
 
 def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder), {"scalars": 0, "tensors": 0})
+    events = EventAccumulator(str(folder), {"scalars": 0, "tensors": 0}, purge_orphaned_data=False)  # it would hide doubles
     events.Reload()
-    assert len(events.Tags()["tensors"]) == len({tag: events.Tensors(tag) for tag in events.Tags()["tensors"]})
     assert all(len(events.Tensors(tag)) == 1 for tag in events.Tags()["tensors"])
-    return {tag: [(each.step, each.value) for each in events.Scalars(tag)] for tag in events.Tags()["scalars"]}
+    # files of the same second and process are in no order
+    return {tag: sorted((each.step, each.value) for each in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
 
 
 def assert_same(found: Any, expected: Any, path: str = "") -> None:
@@ -82,7 +82,7 @@ def assert_same(found: Any, expected: Any, path: str = "") -> None:
     elif isinstance(expected, dict):
         assert found.keys() == expected.keys(), path
         for key in expected:
-            if key not in ("seconds", "curves") and "path" not in str(key) and key not in ("dirpath", "best_k_models"):
+            if "path" not in str(key) and key not in ("seconds", "curves", "dirpath", "best_k_models", "current_score"):
                 assert_same(found[key], expected[key], f"{path}/{key}")
     elif isinstance(expected, list | tuple):
         assert len(found) == len(expected), path
@@ -96,7 +96,7 @@ def assert_same_runs(resumed: Path, whole: Path) -> None:
     for name in ("last.ckpt", "best.ckpt"):
         assert_same(read_checkpoint(resumed / name), read_checkpoint(whole / name))
     for line in (path.name for path in (whole / "tb").parent.iterdir() if path.is_dir()):
-        assert curves(resumed / line) == curves(whole / line)
+        assert curves(resumed / line) == curves(whole / line), resumed
 
 
 def signals(num_seeds: int = 2, noise: Noise | None = None, **changes: Any) -> SignalDataModule:
@@ -202,7 +202,6 @@ def test_any_kind_of_run_resumes_in_an_epoch(tmp_path: Path, engine: str, make: 
         {"check_val_every_n_epoch": 2},
         {"limit_train_batches": 4},
         {"max_steps": 100, "max_epochs": -1},
-        {"limit_val_batches": 0, "accumulate_grad_batches": 1},
     ],
     ids=str,
 )
@@ -211,8 +210,6 @@ def test_a_run_that_validates_or_ends_otherwise_resumes_too(tmp_path: Path, argu
     for chunk, in_validation in [(1, False), (2, False), (4, False), (8, False), (2, True)]:
         folder = tmp_path / f"{chunk} {in_validation}"
         at = InterruptAt(chunk, in_validation)
-        if in_validation and arguments.get("limit_val_batches") == 0:
-            continue
         interrupted(folder, deep("auto"), at, **arguments)
         session(folder, deep("auto"), **arguments)
         assert_same_runs(folder, tmp_path / "whole")

@@ -9,7 +9,7 @@ from typing import Any
 import lightning as L
 import torch
 from jaxtyping import Float
-from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
@@ -101,11 +101,15 @@ class LastCheckpoint(Checkpoint):
             "should_stop": self._epoch_is_over and trainer.should_stop,
         }
         if self._epoch_is_over:
-            _begin_next_epoch(checkpoint["loops"]["fit_loop"])
+            _begin_next_epoch(checkpoint["loops"]["fit_loop"], trainer)
 
     def on_load_checkpoint(self, trainer: L.Trainer, pl_module: L.LightningModule, checkpoint: dict[str, Any]) -> None:
         self._resumed = checkpoint.get(SESSION, {})
         trainer.should_stop = self._resumed.get("should_stop", False)
+        callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+        for best in (callback for callback in callbacks if isinstance(callback, ModelCheckpoint)):
+            if state := checkpoint["callbacks"].get(best.state_key):  # or it would forget what was best if the folder was moved
+                checkpoint["callbacks"][best.state_key] = _with_folder(state, str(state["dirpath"]), str(best.dirpath))
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
@@ -179,7 +183,14 @@ def _of_all_processes(
     return gathered.reshape(trainer.world_size, *losses.shape).cpu()
 
 
-def _begin_next_epoch(fit_loop: dict[str, Any]) -> None:
+def _with_folder(state: Any, before: str, now: str) -> Any:
+    """The state of a callback with the folder of its files replaced wherever it is named."""
+    if isinstance(state, dict):
+        return {_with_folder(key, before, now): _with_folder(value, before, now) for key, value in state.items()}
+    return now + state.removeprefix(before) if isinstance(state, str) and state.startswith(before) else state
+
+
+def _begin_next_epoch(fit_loop: dict[str, Any], trainer: L.Trainer) -> None:
     """Let the state of Lightning's loops be that of the beginning of the next epoch.
 
     What it is while hooks of the end of an epoch run, Lightning resumes by guessing where it was, and with `max_steps` it guesses
@@ -188,5 +199,8 @@ def _begin_next_epoch(fit_loop: dict[str, Any]) -> None:
     epochs, batches = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
     for count in ("total", "current"):
         epochs[count]["completed"] = epochs[count]["processed"]
-    batches["current"] = dict.fromkeys(batches["current"], 0)
+    for counts in (batches["current"], fit_loop["epoch_loop.val_loop.batch_progress"]["total"]):
+        counts.update(dict.fromkeys(counts, 0))
     batches["is_last_batch"] = False
+    if trainer.max_steps != -1:  # there it begins with a pass through its loop in which it looks whether it must validate
+        fit_loop["epoch_loop.state_dict"]["_batches_that_stepped"] -= 1
