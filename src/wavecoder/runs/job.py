@@ -48,7 +48,7 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, or if a file cannot be written: Hydra would print lines of its own.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
@@ -59,7 +59,7 @@ def train(config: DictConfig) -> float:
             log.error("job %s failed: %s", Path(HydraConfig.get().runtime.output_dir).name, cli.explain(error))
             return float("nan")
         if isinstance(error, OSError):
-            raise  # what had been begun can be resumed
+            cli.leave_failed(error)
         cli.exit_with_error(error)
 
 
