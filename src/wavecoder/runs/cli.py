@@ -99,9 +99,6 @@ def train() -> None:
         leave_interrupted()
     except Exception as error:
         if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
-            if isinstance(error, OSError) and not wants_traceback():
-                print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
-                sys.exit(FAILED)
             raise  # a run went wrong, which has nothing to do with what was typed
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
@@ -117,6 +114,16 @@ def leave_interrupted() -> NoReturn:
 
     print(f"\n{typed.interrupted()}", file=sys.stderr)
     sys.exit(INTERRUPTED)
+
+
+def leave_failed(error: OSError) -> NoReturn:
+    """Say in one line which file a run could not write or read and how it is resumed, and leave with status 1."""
+    if wants_traceback():
+        raise error
+    from wavecoder.runs import typed
+
+    print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
+    sys.exit(FAILED)
 
 
 def lost_job(error: Exception) -> str:
@@ -178,7 +185,10 @@ def explain(error: Exception) -> str:
     if isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        from wavecoder.runs import typed
+
+        place = error.filename or typed.begun_in()  # a full disk names no file
+        return f"{place}: {error.strerror}" if place else error.strerror
     return " ".join(str(error).split())
 
 

@@ -49,7 +49,7 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input, or if it diverged: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would print lines of its own.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
@@ -60,7 +60,7 @@ def train(config: DictConfig) -> float:
             log.error("job %s failed: %s", Path(HydraConfig.get().runtime.output_dir).name, cli.explain(error))
             return float("nan")
         if isinstance(error, OSError):
-            raise  # what had been begun can be resumed
+            cli.leave_failed(error)
         cli.exit_with_error(error)
     except Diverged as error:
         if not is_first_process(config):  # the first speaks for all

@@ -32,6 +32,11 @@ def note_folder(setting: str, folder: str | Path) -> None:
     _resumed_by[:] = [f"{setting}={os.path.relpath(folder)}"]
 
 
+def begun_in() -> str:
+    """The setting with the folder in which a run or a sweep has begun; nothing if none has."""
+    return "".join(_resumed_by)
+
+
 def program(name: str) -> list[str]:
     """How one of our commands is called where this process was called so: as `wavecoder NAME`, or as a script of a checkout."""
     script = Path(_arguments[0]).with_name(f"{name}.py") if _arguments else Path()
