@@ -49,7 +49,7 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would say more.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
