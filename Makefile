@@ -90,7 +90,7 @@ bench: $(DEV)  ## measure the performance targets side by side (12 minutes); wri
 scaling: $(DEV)  ## measure how a step's time grows (3 minutes); draws docs/scaling.png
 	$(BIN)/python benchmarks/scaling.py
 
-soak: $(DEV)  ## see whether a long run and a long sweep stay as they are (10 minutes); writes benchmarks/soak.md
+soak: $(DEV)  ## see whether a long run and a long sweep stay as they are (8 minutes); writes benchmarks/soak.md
 	$(BIN)/python benchmarks/soak.py
 
 tensorboard: $(TRAIN)  ## show curves on http://localhost:6006; DIR=outputs/sweeps/mine for one sweep, PORT=6007 for another port
