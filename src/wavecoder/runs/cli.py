@@ -115,9 +115,11 @@ def wants_traceback() -> bool:
 
 def exit_with_error(error: Exception) -> NoReturn:
     """Say in one line what is wrong and leave with status 2; with a traceback before it if the user asked for one."""
+    from wavecoder.runs.screen import plain  # which takes a moment to import
+
     if wants_traceback():
         traceback.print_exception(error)
-    print(f"error: {explain(error)}", file=sys.stderr)
+    print(f"error: {plain(' '.join(explain(error).splitlines()))}", file=sys.stderr)
     sys.exit(BAD_INPUT)
 
 

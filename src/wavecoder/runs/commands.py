@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
+from wavecoder.runs.screen import plain_lines
 from wavecoder.runs.settings import SettingError
 
 
@@ -98,7 +99,7 @@ def export() -> None:
     with _one_line_errors():
         from wavecoder.runs.export import export as write
 
-        print(write(arguments.run, arguments.output, arguments.seed, arguments.force))
+        print(plain_lines(write(arguments.run, arguments.output, arguments.seed, arguments.force)))
 
 
 def evaluate() -> None:

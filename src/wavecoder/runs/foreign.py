@@ -43,7 +43,7 @@ def check_foreign(config: DictConfig) -> None:
     launcher = OmegaConf.create(own_settings("hydra/launcher", str(config.hydra.runtime.choices.get("hydra/launcher"))))
     for key in _COMMANDS:
         value = OmegaConf.select(config, key)
-        entries = {f"{key}.{name}": each for name, each in value.items()} if isinstance(value, DictConfig) else {key: value}
+        entries = {f"{key}.{name!s}": each for name, each in value.items()} if isinstance(value, DictConfig) else {key: value}
         for entry, each in entries.items():
             own = OmegaConf.select(launcher, entry.removeprefix("hydra.launcher."))
             if each and not _is_typed(entry) and each != own:

@@ -1,6 +1,7 @@
 """Tables and sentences for terminals of any width: columns are left out or continued below, nothing is cut within a word."""
 
 import logging
+import re
 import shlex
 import sys
 import textwrap
@@ -13,6 +14,23 @@ from rich.text import Text
 _GAP = "  "  # between two columns
 _UNLIMITED = 10_000  # columns: the width of what is no terminal
 _LEAST_ROOM = 24  # columns for the names of rows
+# what moves the cursor, reorders text or cannot be encoded: control characters but the tab, directions, halves of characters
+_NOT_PLAIN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def plain(text: str) -> str:
+    """Text as one line that shows on a terminal or a page what it holds, and does nothing else.
+
+    Example:
+        >>> plain("red\\x1b[31m")
+        'red\\\\x1b[31m'
+    """
+    return _NOT_PLAIN.sub(lambda found: repr(found[0])[1:-1], text)
+
+
+def plain_lines(text: str) -> str:
+    """Text as `plain` makes it, in the lines that it has."""
+    return "\n".join(map(plain, text.split("\n")))
 
 
 @dataclass(frozen=True)
@@ -30,6 +48,10 @@ class Column:
     cells: tuple[str, ...]
     is_text: bool = False
     left_out: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", plain_lines(self.heading))
+        object.__setattr__(self, "cells", tuple(map(plain_lines, self.cells)))
 
     @property
     def width(self) -> int:
@@ -140,13 +162,21 @@ def width_of(console: Console) -> int:
 
 
 def wrap(text: str, width: int, indent: str = "") -> list[str]:
-    """A sentence in lines of a width, broken between words alone."""
+    """A sentence in lines of a width, broken between words alone, without what a terminal would obey."""
+    text = plain(text)
     if len(text) <= width:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
-class PlainFormatter(logging.Formatter):
+class SafeFormatter(logging.Formatter):
+    """Formats what is logged without what a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_lines(super().format(record))
+
+
+class PlainFormatter(SafeFormatter):
     """Formats what is logged to the console: on a terminal in lines that are broken between words."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -172,7 +202,7 @@ def command_lines(words: Sequence[str], width: int, indent: str = "  ") -> list[
         indent: Before each line.
     """
     lines, line = [], indent
-    for word in map(shlex.quote, words):
+    for word in map(plain, map(shlex.quote, words)):
         if line.strip() and len(line) + len(word) + len("  \\") > width:
             lines.append(f"{line} \\")
             line = indent + "  "

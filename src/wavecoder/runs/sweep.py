@@ -22,7 +22,7 @@ from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
 from wavecoder.runs.foreign import refuse_links
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
-from wavecoder.runs.screen import say
+from wavecoder.runs.screen import plain, say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
@@ -253,7 +253,7 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
 
 def _print_from_thread(text: str) -> None:
     # without `file`, print() holds no reference to sys.stdout, which the bar of a job replaces meanwhile in another thread
-    print(text, file=sys.stdout, flush=True)
+    print(plain(text), file=sys.stdout, flush=True)
 
 
 def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
@@ -283,7 +283,7 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
     incomplete = _incomplete(folder, asked)
     try:
         for name, why in lost_jobs(folder, incomplete).items():
-            print(f"lost: {name}: {why}", file=sys.stderr)
+            print(plain(f"lost: {name}: {why}"), file=sys.stderr)
     except SettingError as error:
         print(f"what became of incomplete jobs is not known: {error}", file=sys.stderr)
     if incomplete:
