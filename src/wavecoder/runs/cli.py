@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
+from inspect import unwrap
 from typing import NoReturn
 
 import hydra
@@ -85,7 +86,7 @@ def train() -> None:
     except KeyboardInterrupt:
         leave_interrupted()
     except Exception as error:
-        if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+        if any(frame.f_code is unwrap(job.train).__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
