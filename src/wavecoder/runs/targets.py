@@ -261,7 +261,7 @@ def _locate_for_hydra(path: str) -> Any:
 def _open_sources(self: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
     for element in config_search_path.get_path():
         scheme, _, package = str(element.path).partition("://")
-        if scheme == "pkg" and element.provider == "hydra.searchpath in main":  # of a file; Hydra imports the package
+        if scheme == "pkg" and str(element.provider).startswith("hydra.searchpath"):  # whose package Hydra imports
             _require_allowed(f"hydra.searchpath={element.path}", package.replace("/", "."))
     _hydras_sources(self, config_search_path)
 
