@@ -156,7 +156,16 @@ def run_script(
     script: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
 ) -> subprocess.CompletedProcess[str]:
     """Run `python src/SCRIPT ARGUMENTS` in a folder and return what it printed and its exit status."""
-    return run_command(folder, sys.executable, str(ROOT / "src" / script), *arguments, environment=environment)
+    return run_command(folder, sys.executable, str(ROOT / "src" / script), *last_choices(arguments), environment=environment)
+
+
+def last_choices(arguments: Iterable[str]) -> list[str]:
+    """Arguments in which a later choice takes the place of an earlier one, which the command line would refuse."""
+    latest: dict[str, str] = {}
+    for number, argument in enumerate(arguments):
+        key, assigns, _ = argument.partition("=")
+        latest[key.lstrip("+") if assigns and not argument.startswith("-") else str(number)] = argument
+    return list(latest.values())
 
 
 def run_command(
@@ -195,13 +204,16 @@ def made_up_record(val: list[float]) -> dict[str, Any]:
         "network": "tanh",
         "model": "deep",
         "activation": "tanh",
+        "bias": True,
         "latent_dim": 5,
+        "noise": {"eval_std": [0.1], "train_std": 0.0, "draws": 1},
         "seed": 0,
         "num_seeds": len(val),
         "metrics": {"val/mse": summarise(val), "val/mse/over_svd": summarise([value / 0.3 for value in val])},
         "references": {"svd": {"val/mse": 0.3}, "pca": {"val/mse": 0.29}},
         "engine": {"name": "PyTorch", "reason": "for a test"},
         "timing": {"fit_seconds": 1.5, "steps": 10, "signals_per_second": 100.0},
+        "versions": {},
     }
 
 
@@ -233,7 +245,7 @@ def start(
 
     If `keep`, what it prints is kept in printed.txt and errors.txt in the folder.
     """
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *arguments]
+    command = [sys.executable, str(ROOT / "src" / "train.py"), *last_choices(arguments)]
     threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
     outputs = [folder / "printed.txt", folder / "errors.txt"] if keep else [Path(os.devnull), None]
     out, err = (file.open("wb") if file else None for file in outputs)

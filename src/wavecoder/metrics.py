@@ -3,6 +3,7 @@
 Every error is a mean squared error per value of a signal, so that numbers compare across signal lengths.
 """
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,11 @@ class ErrorMeter:
         """Take in the errors of some signals, summed over these."""
         self._sums[metric] = self._sums[metric] + errors if metric in self._sums else errors
         self._counts[metric] = self._counts.get(metric, 0) + count
+
+    def discard(self, members: Sequence[int]) -> None:
+        """Forget the errors of some members, as of those that diverged: they become NaN."""
+        for values in (*self._sums.values(), *self.draws.values()):
+            values[list(members)] = torch.nan
 
     def compute(self) -> dict[str, Float[Tensor, " member"]]:
         """The error of each member, by metric."""

@@ -143,6 +143,10 @@ def test_a_seed_that_diverged_is_left_out_everywhere_and_counted() -> None:
     assert np.isnan([found.std, found.median, *(source.std for source in found.sources.values())]).all()
 
 
+OF_EVERY_RUN = {"times": np.zeros(3), "sine": np.zeros(3), "shown": np.array(0)}
+"""Arrays that no error is computed from."""
+
+
 def write_jobs(folder: Path, sets: int = 3, seeds: int = 2, draws: int = 4, **changes: Any) -> list[dict[str, Any]]:
     """Made-up jobs of two networks; that of training set i has errors of i + 1."""
     jobs = []
@@ -160,7 +164,7 @@ def write_jobs(folder: Path, sets: int = 3, seeds: int = 2, draws: int = 4, **ch
         )
         (folder / name).mkdir(exist_ok=True)
         errors = np.full((seeds, draws), number + 1.0)
-        write_arrays(folder / name, {"draws_mse_0.1": errors, "draws_mean_mse_0.1": errors / 2, "sine": np.zeros(3)})
+        write_arrays(folder / name, {"draws_mse_0.1": errors, "draws_mean_mse_0.1": errors / 2} | OF_EVERY_RUN)
         jobs.append(job | changes)
     return jobs
 
@@ -175,7 +179,7 @@ def test_a_sweep_over_training_sets_is_decomposed(tmp_path: Path) -> None:
         assert each.median == (1 if "mean" in each.metric else 2)
         assert each.sources[SOURCES[0]].std == pytest.approx(np.log([1, 2, 3]).std(ddof=1))
         assert each.sources[SOURCES[0]].share == pytest.approx(1)
-    write_arrays(tmp_path / jobs[0]["job"], {"sine": np.zeros(3)})
+    write_arrays(tmp_path / jobs[0]["job"], OF_EVERY_RUN)
     assert [each.metric for each in components(jobs, tmp_path) if each.network == "tanh"] == ["val/mse"]
     assert len(components([*jobs[1:], jobs[0] | {"status": "failed"}], tmp_path)) == 6
 

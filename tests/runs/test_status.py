@@ -10,7 +10,7 @@ from filelock import FileLock
 from held import HELD, hold
 
 from wavecoder.runs.plan import Job
-from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.results import write_results
 from wavecoder.runs.status import _states_now, has_ended, show_status
 from wavecoder.runs.store import State
 from wavecoder.runs.tasks import write_batch
@@ -48,7 +48,7 @@ def test_failed_before_is_not_tried_and_completed_otherwise_is_not_complete(tmp_
     now = (tmp_path / "job" / "results.json").stat().st_mtime
     assert has_ended(tmp_path / "job", job, now - 1)
     assert not has_ended(tmp_path / "job", job, now + 1), "it failed in an earlier session"
-    write_results(tmp_path / "job", record | {"status": "completed", "schema": SCHEMA})
+    write_results(tmp_path / "job", made_up_record([0.1]) | {"config_fingerprint": "f"})
     assert has_ended(tmp_path / "job", job, now + 1)
     assert not has_ended(tmp_path / "job", Job("job", (), "another configuration"), 0.0)
     assert _states_now(tmp_path, [job], {"job": State("completed", "of before")}) == {"job": ("not begun", "")}

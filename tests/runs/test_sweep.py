@@ -18,6 +18,7 @@ from conftest import (
     completed,
     composed,
     kill,
+    made_up_record,
     metrics,
     record_of,
     records,
@@ -31,7 +32,7 @@ from held import HELD, hold, release
 from hydra._internal.callbacks import Callbacks
 
 from wavecoder.runs.plan import Job
-from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.results import write_results
 from wavecoder.runs.sweep import _print_from_thread, _print_progress
 
 
@@ -186,15 +187,15 @@ def test_progress_counts_only_what_has_the_wanted_configuration(tmp_path: Path, 
     folders = [tmp_path / str(number) for number in range(4)]
     for number, folder in enumerate(folders):
         folder.mkdir()
-        write_results(folder, {"status": "completed", "schema": SCHEMA, "config_fingerprint": "old" if number else "new"})
+        write_results(folder, made_up_record([0.1]) | {"config_fingerprint": "old" if number else "new"})
     last = folders[-1]
     steps = iter([(), *((folder,) for folder in folders[1:])])
 
     class End(threading.Event):
         def wait(self, timeout: float | None = None) -> bool:
             for folder in (step := next(steps, None)) or ():
-                status = "failed" if folder == last else "completed"
-                write_results(folder, {"status": status, "schema": SCHEMA, "config_fingerprint": "new"})
+                record = {"status": "failed"} if folder == last else made_up_record([0.1])
+                write_results(folder, record | {"config_fingerprint": "new"})
             return step is None
 
     _print_progress(tmp_path, [Job(folder.name, (), "new") for folder in folders], End())

@@ -141,7 +141,7 @@ class PaperRuns:
         """A job's `reconstructions.npz`, empty if there is none."""
         name = job["job"]
         if name not in self._arrays:
-            self._arrays[name] = read_arrays(self._folder / name) or {}
+            self._arrays[name] = read_arrays(self._folder / name, job["num_seeds"]) or {}
         return self._arrays[name]
 
     def _array(self, job: Job, key: str) -> ndarray:

@@ -4,7 +4,7 @@ import re
 
 from markupsafe import Markup
 
-from wavecoder.runs.screen import plain
+from wavecoder.runs.text import plain
 
 _OF_MARKDOWN = re.compile(r"[\\`|<>]|!(?=\[)|\[(?!\d)|(?<=\])\(")
 """What begins code, cells, tags, pictures and links. Brackets around numbers are intervals and lists, and begin nothing."""

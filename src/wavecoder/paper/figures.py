@@ -50,7 +50,8 @@ def make_figures(networks: Sequence[Job], linear: Sequence[Job], folder: Path) -
     """
     networks = _of_one_data_seed(as_in_the_paper(networks))
     labels = labels_of(networks)
-    arrays = {job["job"]: found for job in networks if (found := read_arrays(folder / job["job"])) is not None}
+    read = {job["job"]: read_arrays(folder / job["job"], job["num_seeds"]) for job in networks}
+    arrays = {name: found for name, found in read.items() if found is not None}
     yield from _signals(list(arrays.values()))
     yield from _reconstructions([job for job in networks if "sine" in arrays.get(job["job"], {})], labels, arrays)
     for job in networks:

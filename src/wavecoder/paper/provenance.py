@@ -4,13 +4,18 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wavecoder.paper.claims import Job
 from wavecoder.runs import resolvers
+from wavecoder.runs.hydra_files import read_config, read_overrides
 from wavecoder.runs.settings import OF_SWEEPS
+from wavecoder.runs.shapes import fits
+from wavecoder.training.files import DamagedError, warn_once
 
 _CHOICES = {
     "activation on the latent too": ["model.latent_activation"],
@@ -23,16 +28,32 @@ _CHOICES = {
     "standard deviation of r": ["data.sigma"],
 }
 """Keys of the configuration that answer what the paper leaves open."""
+_SOURCE = {"path": str, "provider": str}  # what Hydra notes of a folder of configuration
 _OUTSIDE_SWEEPS = {"sweep": "null", "jobs_per_task": "1", "stack_seeds": "false", "detach": "false"}
 """What a single run must have where a sweep may have something else."""
 
 
 def _config(job: Path, name: str = "config") -> DictConfig:
-    """The composed configuration of a job, or Hydra's own; empty if its folder has none."""
-    file = job / ".hydra" / f"{name}.yaml"
-    config = OmegaConf.load(file) if file.exists() else OmegaConf.create()
-    assert isinstance(config, DictConfig)
-    return config
+    """The composed configuration of a job, or Hydra's own; empty if its folder has none, or it is damaged."""
+    try:
+        return read_config(job, name)
+    except (FileNotFoundError, DamagedError):
+        return OmegaConf.create()
+
+
+def damaged_files(job: Path) -> list[str]:
+    """What is wrong with files of a job that its part of the report is made from, a sentence for each."""
+    said = []
+    readers = (partial(read_config, job), partial(read_config, job, "hydra"), partial(read_overrides, job))
+    for read in readers:
+        try:
+            read()
+        except FileNotFoundError:
+            continue
+        except DamagedError as error:
+            warn_once(f"{error}; the report lacks what it would say from it")
+            said.append(f"{str(error).removeprefix(f'{job}/')}: the report lacks what it would say from it")
+    return said
 
 
 def choices_of(jobs: Iterable[Job], folder: Path) -> dict[str, str]:
@@ -53,25 +74,32 @@ def _as_words(value: object) -> str:
 
 
 def command_of(job: Path, file: str | None) -> str:
-    """The command that runs a job by itself, outside its sweep, in any folder.
+    """The command that runs a job by itself, outside its sweep, in any folder; nothing if what it chose is not known.
 
     Args:
         job: The job's folder.
         file: The file that its signals come from, if they do.
     """
-    given = job / ".hydra" / "overrides.yaml"
-    overrides = [str(override) for override in OmegaConf.load(given)] if given.exists() else []
+    try:
+        overrides = read_overrides(job)
+    except (FileNotFoundError, DamagedError):
+        return ""
     kept = [override for override in overrides if override.partition("=")[0].lstrip("+~") not in OF_SWEEPS]
     config = _config(job)
     for key, single in _OUTSIDE_SWEEPS.items():  # an experiment may have named a sweep
-        if str(config.get(key, single)).lower() not in (single, "none" if single == "null" else single):
+        if str(OmegaConf.select(config, key, default=single, throw_on_resolution_failure=False)).lower() not in (
+            single,
+            "none" if single == "null" else single,
+        ):
             kept.append(f"{key}={single}")
     if file is not None:  # relative to where the sweep was started
         kept = [override for override in kept if not override.startswith("data.path=")] + [f"data.path={_quoted(file)}"]
     # the command line quotes whole numbers that name an option, so they need no quotes here
     plain = [re.sub(r"^([\w/]+)='(\d+)'$", r"\1=\2", override) for override in kept]
-    sources = OmegaConf.select(_config(job, "hydra"), "hydra.runtime.config_sources") or []
-    folders = [f"--config-dir={source.path}" for source in sources if source.provider == "command-line"]
+    sources = OmegaConf.select(_config(job, "hydra"), "hydra.runtime.config_sources", throw_on_resolution_failure=False)
+    named: Any = OmegaConf.to_container(sources) if isinstance(sources, ListConfig) else None
+    of_command = [each for each in named if each["provider"] == "command-line"] if fits(named, [_SOURCE]) else []
+    folders = [f"--config-dir={each['path']}" for each in of_command]
     return shlex.join(["wavecoder", "train", *folders, *plain])
 
 

@@ -4,7 +4,6 @@ Everything in it is read from the folders of the jobs, so a sweep that is not co
 A plotting library with interaction is not worth a megabyte here: a little JavaScript sorts tables, and browsers enlarge SVG.
 """
 
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -18,16 +17,17 @@ from wavecoder.paper.escaping import as_code, as_html, as_line, as_markdown
 from wavecoder.paper.judging import WORDS, percent
 from wavecoder.paper.numbers import number
 from wavecoder.paper.pictures import PLANE, figures_of, planes_of, summary_of
-from wavecoder.paper.provenance import chance_of, choices_of, command_of, origins_of
+from wavecoder.paper.provenance import chance_of, choices_of, command_of, damaged_files, origins_of
 from wavecoder.paper.ranking import rankings
 from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
 from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
+from wavecoder.runs.results import dead, diverged_seeds, problem
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
-from wavecoder.training.files import ARRAYS, write_atomically
+from wavecoder.training.files import ARRAYS, read_arrays, write_atomically
 
 _EXPERIMENTS = ("paper", "theorem")
 """The experiments whose networks the paper's claims are about."""
@@ -48,6 +48,7 @@ def write_report(folder: Path) -> Path:
     linear = [job for job in completed if "subspace" in job and job not in planes]
     linear.sort(key=lambda job: (job["model"] != "linear_tied", job["latent_dim"], job["job"]))
     found = components(networks, folder)
+    commands = {job["job"]: command_of(folder / job["job"], job.get("file")) for job in completed}
     content = {
         "sweep": folder.name,
         "jobs": completed,
@@ -70,7 +71,7 @@ def write_report(folder: Path) -> Path:
         "figures": figures_of(networks, linear, folder),
         "planes": planes_of(planes, folder),
         "choices": choices_of(networks, folder),
-        "commands": {job["job"]: command_of(folder / job["job"], job.get("file")) for job in completed},
+        "commands": {name: command for name, command in commands.items() if command},
         "origins": origins_of(completed),
     }
     for kind, shown in {"md": as_markdown, "html": as_html}.items():
@@ -123,14 +124,19 @@ def _duration(seconds: float) -> str:
 
 
 def _gaps(jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
-    """The jobs without results, those of which seeds diverged, and damaged files, with what is wrong."""
+    """The jobs without results, those of which seeds diverged or are dead, and damaged files, with what is wrong."""
     gaps = []
     for job in jobs:
         if job["status"] != "completed":
-            gaps.append((job["job"], job["status"] + (f": {job['error']}" if "error" in job else "")))
+            gaps.append((job["job"], problem(job)))
         elif diverged := max(each["per_seed"].count(None) for each in job["metrics"].values()):
-            gaps.append((job["job"], f"diverged in {diverged} of {job['num_seeds']} seeds"))
-        arrays = folder / job["job"] / ARRAYS
-        if arrays.exists() and not zipfile.is_zipfile(arrays):
+            which = diverged_seeds(job)
+            gaps.append((job["job"], f"diverged in {diverged} of {job['num_seeds']} seeds" + (f": {which}" if which else "")))
+        if constant := dead(job):
+            gaps.append((job["job"], constant))
+        if job["status"] != "completed":
+            continue
+        if (folder / job["job"] / ARRAYS).exists() and read_arrays(folder / job["job"], job["num_seeds"]) is None:
             gaps.append((job["job"], f"{ARRAYS} is damaged: figures, and what is judged from curves, lack it"))
+        gaps += [(job["job"], said) for said in damaged_files(folder / job["job"])]
     return gaps

@@ -150,7 +150,7 @@ def _errors(jobs: Sequence[Job], folder: Path) -> dict[str, Errors]:
     errors = {}
     if all("val/mse" in job["metrics"] for job in jobs):
         errors["val/mse"] = np.stack([values_of(job, "val/mse")[:, None] for job in jobs])
-    arrays = [read_arrays(folder / job["job"]) or {} for job in jobs]
+    arrays = [read_arrays(folder / job["job"], job["num_seeds"]) or {} for job in jobs]
     for key in arrays[0]:
         match = re.fullmatch(r"draws_(mse|mean_mse)_(.+)", key)
         if match and arrays[0][key].shape[1] > 1 and all(key in each for each in arrays):

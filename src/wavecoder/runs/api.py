@@ -220,11 +220,11 @@ def _process_restored() -> Iterator[None]:
 @contextmanager
 def _messages_shown(file: Path) -> Iterator[None]:
     """Show our own messages as the command does: plain on the console, with the time in the run's folder."""
-    from wavecoder.runs.screen import SafeFormatter
+    from wavecoder.runs.screen import LogFile, SafeFormatter
 
     logger = logging.getLogger(_OURS)
     level, propagate = logger.level, logger.propagate
-    console, log = logging.StreamHandler(sys.stdout), logging.FileHandler(file, encoding="utf-8")
+    console, log = logging.StreamHandler(sys.stdout), LogFile(file, encoding="utf-8")
     console.setFormatter(SafeFormatter())
     log.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.setLevel(logging.INFO)

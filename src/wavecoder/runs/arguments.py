@@ -3,7 +3,7 @@
 Hydra refuses a key that is not there, unless it is added with `+`, as arguments are that the files in `conf/` do not name.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from inspect import Parameter, signature
@@ -16,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf
 from wavecoder.runs.overrides import CONF
 from wavecoder.runs.settings import SettingError, no_such_setting
 from wavecoder.runs.targets import resolve, targets_in
+from wavecoder.runs.values import annotations, refuse_unfit_values
 
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
 _PASSED_ON = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
@@ -43,11 +44,7 @@ def refuse_unknown_arguments(group: str, keys: Iterable[object], kind: Any, of_h
     Raises:
         SettingError: A key is unknown.
     """
-    taken = {} if kind is None else parameters(kind)
-    for base in getattr(kind, "__mro__", ()):
-        if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
-            taken = {**taken, **parameters(base), **parameters(resolve_name(other))}
-            taken.pop("kwargs")
+    taken, _ = _taken(kind)
     takes_any = any(each.kind == Parameter.VAR_KEYWORD for each in taken.values())
     named = [name for name, each in taken.items() if each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)]
     what = f"{group}._target_ is null and takes nothing" if kind is None else f"{_name(kind)} takes no such argument"
@@ -58,17 +55,48 @@ def refuse_unknown_arguments(group: str, keys: Iterable[object], kind: Any, of_h
         raise SettingError(f"{group}.{key}: {no_such_setting(f'{group}.{key}', known, what)}")
 
 
+def check_arguments(group: str, values: Mapping[str, Any], kind: Any, of_hydra: Iterable[str] = ("_target_",)) -> None:
+    """Refuse keys that the class in `_target_` does not take, and values of another type than its annotations say.
+
+    Args:
+        group: Where the keys are in the configuration.
+        values: What they are set to.
+        kind: The class; None if there is none, as in `scheduler=constant`.
+        of_hydra: What has a meaning for others than the class.
+
+    Raises:
+        SettingError: A key is unknown, or a value is of another type.
+    """
+    refuse_unknown_arguments(group, values, kind, of_hydra)
+    taken, expected = _taken(kind)
+    known = {key: value for key, value in values.items() if key not in of_hydra and "${" not in str(value)}
+    refuse_unfit_values(group, known, expected, taken)
+
+
+def _taken(kind: Any) -> tuple[dict[str, Parameter], dict[str, Any]]:
+    """The parameters of a class, with those that it passes on, and their annotations as far as they can be read."""
+    if kind is None:
+        return {}, {}
+    taken, expected = parameters(kind), annotations(kind)
+    for base in getattr(kind, "__mro__", ()):
+        if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
+            taken = {**taken, **parameters(base), **parameters(resolve_name(other))}
+            expected = {**expected, **annotations(base), **annotations(resolve_name(other))}
+            taken.pop("kwargs")
+    return taken, expected
+
+
 def _name(kind: Any) -> str:
     return str(getattr(kind, "__name__", type(kind).__name__))
 
 
 def check_objects(config: DictConfig) -> None:
-    """Refuse keys of the trainer, the callbacks and the logger that their classes do not take.
+    """Refuse keys and values of the trainer, the callbacks and the logger that their classes do not take.
 
-    Classes are imported, which may take seconds, for keys alone that no file in `conf/` has.
+    Classes are imported, which may take seconds, only for what no file in `conf/` has.
 
     Raises:
-        SettingError: A key is unknown.
+        SettingError: A key is unknown, or a value is of another type.
     """
     for key in _GIVEN:
         if key in config.trainer:
@@ -84,8 +112,9 @@ def check_objects(config: DictConfig) -> None:
         target = node.get("_target_") if isinstance(node, DictConfig) else None
         if target is None and key != "logger":
             raise SettingError(f"{key}: must have a _target_, the class of a callback")
-        if not _is_ours(key.partition(".")[0], target, frozenset(map(str, node))):
-            refuse_unknown_arguments(key, node, _class(key, target), _OF_HYDRA)
+        if not _is_ours(key, node):
+            values: Any = OmegaConf.to_container(node)
+            check_arguments(key, values, _class(key, target), _OF_HYDRA)
 
 
 def check_hydra(config: DictConfig) -> None:
@@ -121,18 +150,25 @@ def _class(key: str, target: str | None) -> Any:
 
 
 @cache
-def _ours(group: str) -> dict[str, set[str]]:
-    """The keys that the files of a group have for each `_target_`."""
-    found: dict[str, set[str]] = {}
+def _ours(group: str) -> dict[str, dict[str, list[Any]]]:
+    """The values that the files of a group have for each key, by `_target_`."""
+    found: dict[str, dict[str, list[Any]]] = {}
     for file in (CONF / group).glob("*.yaml"):
         content: Any = OmegaConf.to_container(OmegaConf.load(file))
         for node in [content, *content.values()]:
             if isinstance(node, dict):
-                found.setdefault(str(node.get("_target_", "")), set()).update(map(str, node))
+                of_target = found.setdefault(str(node.get("_target_", "")), {})
+                for key, value in node.items():
+                    of_target.setdefault(str(key), []).append(value)
     return found
 
 
-def _is_ours(group: str, target: str | None, keys: frozenset[str]) -> bool:
-    ours = _ours(group)
+def _is_ours(key: str, node: DictConfig) -> bool:
+    """Whether a group's keys are those of its files, and its values of their types, so that no class need be asked."""
+    group = key.partition(".")[0]
+    ours, values = _ours(group), {str(name): value for name, value in node.items_ex(resolve=False)}
     # options that build on another one name no class
-    return keys <= ours.get(str(target), set()) | (ours.get("", set()) if group == "trainer" else set())
+    known = [ours.get(str(values.get("_target_")), {}), ours.get("", {}) if group == "trainer" else {}]
+    of_files = {name: [value for each in known for value in each.get(name, ())] for name in values}
+    types = {name: {type(value) for value in each if "${" not in str(value)} for name, each in of_files.items()}
+    return all(value in of_files[name] or type(value) in types[name] for name, value in values.items())

@@ -1,7 +1,9 @@
 """From a composed configuration to the objects that it describes. Imports torch, but not Lightning."""
 
+import math
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
 from inspect import Parameter
 from typing import Any, NamedTuple
@@ -15,14 +17,17 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from wavecoder.engine import Problem, choose
 from wavecoder.engine.base import is_elementwise
-from wavecoder.ensemble import Ensemble, check_network, outline, trained_parameters
+from wavecoder.ensemble import Ensemble, check_network, outline, reconstruction, trained_parameters
 from wavecoder.file_source import FileSource
 from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
-from wavecoder.runs.arguments import parameters, refuse_unknown_arguments
+from wavecoder.runs.arguments import check_arguments, parameters, refuse_unknown_arguments
+from wavecoder.runs.dry_run import try_signals
+from wavecoder.runs.memory import Size, check_memory
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.runs.targets import resolve
+from wavecoder.runs.values import annotations
 from wavecoder.signals import SinusoidSource
 
 _STEPS_TRIED = 20_000  # of a schedule before the run: a tenth of a second
@@ -54,11 +59,26 @@ def as_setting_error(setting: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        cause: BaseException = error
-        while isinstance(cause, InstantiationException) and cause.__cause__ is not None:
-            cause = cause.__cause__
-        lines = [line for line in str(cause).splitlines() if line.strip() and not line.startswith("full_key:")]
-        raise SettingError(f"{setting}: {' '.join(lines) or type(cause).__name__}") from error
+        if isinstance(error, SettingError):
+            raise
+        cause, key = _cause(error)
+        said = " ".join(str(cause).split()) or type(cause).__name__
+        at = key or setting
+        said = said.removeprefix(f"{at.rpartition('.')[2]}.")  # callbacks of ours call themselves by the last part
+        joint = "." if re.match(r"\w+=[^ ]*: must be ", said) else ": "
+        raise SettingError(at + joint + said) from error
+
+
+def _cause(error: BaseException) -> tuple[BaseException, str]:
+    """What went wrong below Hydra, and where in the configuration if Hydra knows."""
+    key = ""
+    while isinstance(error, InstantiationException):
+        lines = [line for line in str(error).splitlines() if line.strip()]
+        key = next((line.partition(" ")[2] for line in lines if line.startswith("full_key: ")), key)
+        if error.__cause__ is None:
+            return InstantiationException(" ".join(line for line in lines if not line.startswith("full_key:"))), key
+        error = error.__cause__
+    return error, key
 
 
 def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
@@ -109,20 +129,26 @@ def _make_activation(config: DictConfig) -> Callable[[], nn.Module]:
     return make
 
 
-def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+def check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
     """Refuse what cannot be trained, before anything is written or anything large is made.
 
     Args:
         config: The composed configuration with its `hydra` node.
         settings: The checked settings.
         here: Whether it will be trained on this machine, so that what there is here matters.
+        beside: How many such runs are trained here at a time.
 
     Raises:
-        SettingError: The network, the loss, the optimiser, its schedule or the engine cannot be made, or do not fit each other.
+        SettingError: The network, the loss, the optimiser, its schedule or the engine cannot be made, or do not fit each other;
+            there is not enough memory; 32 bits cannot hold the signals.
     """
     choice, loss = choose_network(config, settings), make_loss(config)
-    if here and settings.data.path is not None:
-        make_source(settings)
+    if here and (settings.trainer.get("accelerator") == "cpu" or not torch.cuda.is_available()):
+        check_memory(settings, _size_of(choice, settings), any("references" in str(name) for name in config.callbacks), beside)
+    if settings.data.path is None:
+        try_signals(settings)
+    elif here:
+        try_signals(settings, make_source(settings))
     with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
         check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
     make_optimizer, make_scheduler = make_optimization(config, settings)
@@ -137,6 +163,21 @@ def check_training(config: DictConfig, settings: Settings, here: bool) -> None:
         _try_scheduler(make_optimizer, make_scheduler, settings.steps)
     if here and settings.engine.name == "compiled":
         _check_engine(ensemble, loss, settings)
+
+
+def _size_of(choice: NetworkChoice, settings: Settings) -> Size:
+    """The size of one network, as far as PyTorch can tell without making it."""
+    with as_setting_error(f"model={choice.model}"):
+        network, counted = outline(choice.make, 1).network, [0]
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        counted[0] += output.numel() if isinstance(output, torch.Tensor) and not list(module.children()) else 0
+
+    for module in network.modules():
+        module.register_forward_hook(count)
+    with suppress(Exception), torch.device("meta"):  # what goes wrong is said when the network is tried
+        reconstruction(network, torch.empty(1, settings.data.signal_length))
+    return Size(sum(parameter.numel() for parameter in network.parameters()), counted[0])
 
 
 def _check_parts(choice: NetworkChoice, ensemble: Ensemble, loss: Any) -> None:
@@ -156,7 +197,10 @@ def _try_scheduler(make_optimizer: Callable[..., Any], make_scheduler: Callable[
     with as_setting_error("scheduler"):
         scheduler = make_scheduler(optimizer)
         optimizer.step(lambda: torch.zeros(()))
-        for _ in range(min(steps, _STEPS_TRIED)):
+        for step in range(min(steps, _STEPS_TRIED)):
+            rate = float(optimizer.param_groups[0]["lr"])
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"gives a learning rate of {rate} at step {step}; it must be finite, 0 or more")
             scheduler.step()
 
 
@@ -237,8 +281,21 @@ def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[
     if not config.scheduler.get("_target_"):
         refuse_unknown_arguments("scheduler", config.scheduler, None)
         return make_optimizer, None
+    _check_lengths(config)
     length = {key: settings.steps for key in _keys(config, "scheduler") if OmegaConf.is_missing(config.scheduler, key)}
     return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
+
+
+def _check_lengths(config: DictConfig) -> None:
+    """Refuse numbers of steps of a schedule that are none: at least 1 where they must be given, and not below 0 by default."""
+    expected = annotations(_class(config, "scheduler"))
+    for key, parameter in parameters(_class(config, "scheduler")).items():
+        value = config.scheduler.get(key) if not OmegaConf.is_missing(config.scheduler, key) else None
+        if expected.get(key) is not int or not isinstance(value, int):
+            continue
+        least = 1 if parameter.default is Parameter.empty else min(0, parameter.default)
+        if value < least:
+            raise SettingError(f"scheduler.{key}={value}: must be at least {least}")
 
 
 def make_objects(config: DictConfig, group: str, **arguments: Any) -> Any:
@@ -261,13 +318,13 @@ def _class(config: DictConfig, group: str) -> Any:
 def _arguments(config: DictConfig, group: str) -> dict[str, Any]:
     """The arguments in a group for the class in its `_target_`, but for those that are filled in later."""
     keys = [key for key in _keys(config, group) if not OmegaConf.is_missing(config[group], key)]
-    refuse_unknown_arguments(
-        group, [*keys, *(str(key) for key in config[group] if str(key).startswith("_"))], _class(config, group)
-    )
     values = {key: config[group][key] for key in keys}
-    return {
+    plain = {
         key: OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value for key, value in values.items()
     }
+    of_hydra = {str(key): value for key, value in config[group].items_ex(resolve=False) if str(key).startswith("_")}
+    check_arguments(group, plain | of_hydra, _class(config, group))
+    return plain
 
 
 def _keys(config: DictConfig, group: str) -> list[str]:

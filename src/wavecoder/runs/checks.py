@@ -1,11 +1,16 @@
 """Settings that cannot be used are refused before anything is written, of runs and of every job of a sweep."""
 
+import logging
 import os
 import re
 import socket
-from collections.abc import Iterable
+import sys
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from tempfile import mkdtemp
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -14,13 +19,13 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from wavecoder.runs import cli, results, slurm, typed
+from wavecoder.runs import cli, results, resume, slurm, typed
 from wavecoder.runs.arguments import check_hydra, check_objects
 from wavecoder.runs.foreign import check_foreign, refuse_links
-from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
+from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
-from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
+from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
 from wavecoder.runs.targets import check_targets
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
@@ -37,22 +42,31 @@ class CheckSettings(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with _errors_end_the_process():
             check_run(config)
-        except (SettingError, OmegaConfBaseException) as error:
-            cli.exit_with_error(error)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
+        with _errors_end_the_process():
             _check_trusted(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
             settings = from_config(config, _UNKNOWN_FILE if own and config.data.sigma is None else None)
             _check_launcher(config, settings)
+            if settings.extend:
+                raise SettingError("extend=true: is for a single run; jobs of a sweep are as long as its command says")
             _check_one_sweep(config)
-        except (SettingError, HydraException, OmegaConfBaseException) as error:
-            cli.exit_with_error(error)
+
+
+@contextmanager
+def _errors_end_the_process() -> Iterator[None]:
+    try:
+        yield
+    except (SettingError, HydraException, OmegaConfBaseException, OSError) as error:
+        cli.exit_with_error(error)
+    except Exception:  # a bug, which Hydra would turn into a warning, and then train
+        traceback.print_exc()
+        sys.exit(cli.FAILED)
 
 
 def check_run(config: DictConfig) -> None:
@@ -69,11 +83,14 @@ def check_run(config: DictConfig) -> None:
     check_hydra(config)
     settings = from_config(config)
     folder = Path(config.hydra.run.dir).absolute()
+    check_folder("hydra.run.dir", folder)
     if is_first_process(config):  # the others of a sweep's job have its settings too
         _check_single_run(config, settings, folder)
+        resume.check(config, settings, folder)
     _check_device(settings)
     _check_interactive(config)
     _check_training(config, settings, here=True)
+    _check_objects_made(config, settings, folder)
     remember_new_folders(folder)
     typed.note_folder("hydra.run.dir", folder)
 
@@ -120,20 +137,16 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
     given |= {"stack_seeds": settings.stack_seeds, "table": not settings.table}
     for key, value in given.items():
         if value:
-            raise SettingError(f"{key}={_as_typed(config[key])}: is for a sweep, which needs -m")
+            raise SettingError(f"{key}={as_typed(config[key])}: is for a sweep, which needs -m")
     launcher = config.hydra.runtime.choices["hydra/launcher"]
     if launcher != "basic":
         raise SettingError(f"hydra/launcher={launcher}: is for the jobs of a sweep, which needs -m")
     refuse_links(folder)
     found = [name for name in RUN_FOLDERS if (folder / name).exists()]
-    if found and not (folder / results.RESULTS).exists():
+    if found and not any((folder / name).exists() for name in (results.RESULTS, FINGERPRINT)):
         raise SettingError(
             f"hydra.run.dir={config.hydra.run.dir}: holds {', '.join(found)} that no run has written; choose another folder"
         )
-
-
-def _as_typed(value: object) -> str:
-    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _check_one_sweep(config: DictConfig) -> None:
@@ -165,7 +178,7 @@ def _check_launcher(config: DictConfig, settings: Settings) -> None:
     if config.hydra.runtime.choices["hydra/sweeper"] != _OWN_SWEEPER:
         for key, plain in {"jobs_per_task": 1, "detach": False, "stack_seeds": False}.items():
             if config[key] != plain:
-                value, allowed = _as_typed(config[key]), _as_typed(plain)
+                value, allowed = as_typed(config[key]), as_typed(plain)
                 raise SettingError(f"{key}={value}: must be {allowed} in a search, which chooses its jobs as it goes")
 
 
@@ -209,8 +222,40 @@ def _check_interactive(config: DictConfig) -> None:
         )
 
 
-def _check_training(config: DictConfig, settings: Settings, here: bool) -> None:
+def _check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
     check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 
-    check_training(config, settings, here)
+    check_training(config, settings, here, beside)
+
+
+def _check_objects_made(config: DictConfig, settings: Settings, folder: Path) -> None:
+    """Refuse a trainer, callbacks and a logger that cannot be made, or that want to write where nothing can be written."""
+    root, handler = logging.getLogger(), logging.NullHandler()
+    root.addHandler(handler)  # Lightning, if there is none when it is imported, makes one of its own
+    from wavecoder.runs.trainer_checks import check_trainer  # Lightning, which the run needs anyway
+
+    root.removeHandler(handler)
+    for setting, other in check_trainer(config, settings, folder):
+        if not other.is_relative_to(folder):
+            check_folder(setting, other)
+
+
+def check_folder(setting: str, folder: Path) -> None:
+    """Refuse a folder that cannot be made, or in which nothing can be written.
+
+    Args:
+        setting: What chooses it.
+        folder: It, absolute.
+
+    Raises:
+        SettingError: It cannot.
+    """
+    try:
+        there = next(path for path in (folder, *folder.parents) if path.exists())
+        name = max((part.encode() for part in folder.parts), key=len)
+        if len(name) > os.pathconf(there, "PC_NAME_MAX") or len(os.fsencode(folder)) > os.pathconf(there, "PC_PATH_MAX") - 256:
+            raise SettingError(f"{setting}={folder}: must have shorter names, as file systems allow")
+        Path(mkdtemp(prefix=".wavecoder-", dir=there)).rmdir()
+    except (OSError, ValueError) as error:
+        raise SettingError(f"{setting}={folder}: cannot be made: {getattr(error, 'strerror', None) or error}") from error

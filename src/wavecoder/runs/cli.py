@@ -14,20 +14,33 @@ import traceback
 import warnings
 from importlib.metadata import version
 from inspect import unwrap
+from pathlib import Path
 from typing import NoReturn
 
 import hydra
+import hydra.core.utils
 from hydra.core.config_store import ConfigStore
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, foreign, job, resolvers, targets
-from wavecoder.runs.overrides import CONF, check_options, options_first, quote_whole_numbers, sorted_options
+from wavecoder.runs import completion, foreign, job, resolvers, resume, targets
+from wavecoder.runs.overrides import (
+    CONF,
+    check_choices,
+    check_options,
+    options_first,
+    quote_whole_numbers,
+    sorted_options,
+    suggestion,
+)
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
+from wavecoder.runs.text import plain
+from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
 LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
+_LONGEST_WORD = 400  # characters of a value or a path in a message
 _OF_PLUGINS = {  # configuration that comes with an optional package, and what asks for it
     "hydra/launcher/submitit_slurm": "hydra/launcher=slurm",
     "hydra/sweeper/optuna": "hydra/sweeper=optuna",
@@ -79,8 +92,9 @@ def train() -> None:
         typed.remember(sys.argv)
         foreign.remember_typed(sys.argv[1:])
         targets.allow(targets.typed_packages(sys.argv[1:]))
-        arguments = options_first(sys.argv[1:])
+        arguments = resume.expand(options_first(sys.argv[1:]))
         check_options(arguments)
+        check_choices(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
@@ -104,6 +118,16 @@ def leave_interrupted() -> NoReturn:
     sys.exit(INTERRUPTED)
 
 
+def leave_failed(error: OSError) -> NoReturn:
+    """Say in one line which file a run could not write or read and how it is resumed, and leave with status 1."""
+    if wants_traceback():
+        raise error
+    from wavecoder.runs import typed
+
+    print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
+    sys.exit(FAILED)
+
+
 def lost_job(error: Exception) -> str:
     """One line for a job whose process was ended from outside."""
     return re.sub(r" with path \S+", "", str(error).splitlines()[0]).rstrip(".")
@@ -114,14 +138,22 @@ def wants_traceback() -> bool:
     return os.environ.get("HYDRA_FULL_ERROR") == "1" and "WAVECODER_ONE_LINE_ERRORS" not in os.environ
 
 
-def exit_with_error(error: Exception) -> NoReturn:
-    """Say in one line what is wrong and leave with status 2; with a traceback before it if the user asked for one."""
-    from wavecoder.runs.screen import plain  # which takes a moment to import
-
+def exit_with_error(error: Exception, status: int = BAD_INPUT) -> NoReturn:
+    """Say in one line what is wrong and leave, with status 2 on bad input; with a traceback if the user asked for one."""
     if wants_traceback():
         traceback.print_exception(error)
-    print(f"error: {plain(' '.join(explain(error).splitlines()))}", file=sys.stderr)
-    sys.exit(BAD_INPUT)
+    print(f"error: {one_line(explain(error))}", file=sys.stderr)
+    sys.exit(status)
+
+
+def one_line(text: str) -> str:
+    r"""A message without line breaks and control characters, and without the middle of what would fill the screen.
+
+    Example:
+        >>> one_line("sweep=a\nb: must be a word")
+        'sweep=a\\nb: must be a word'
+    """
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", plain(text))
 
 
 def explain(error: Exception) -> str:
@@ -130,7 +162,8 @@ def explain(error: Exception) -> str:
         return not_installed(_OF_PLUGINS[error.missing_cfg_file])
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
         group, _, option = error.missing_cfg_file.rpartition("/")
-        return f"{group}={option}: no such option; there are {', '.join(sorted_options(error.options))}"
+        options = sorted_options(error.options)
+        return f"{group}={option}: no such option; there are {', '.join(options)}{suggestion(group, option, options)}"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
     if str(error).startswith("Ambiguous value"):
@@ -140,14 +173,23 @@ def explain(error: Exception) -> str:
         return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
     if isinstance(error.__cause__, SettingError):  # which the configuration of logging makes another error of
         return explain(error.__cause__)
+    if gone := re.match(r"Could not delete (?:from config\. )?'([^']+)'", str(error)):
+        return f"~{gone[1]}: there is no such setting to leave out"
     cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
     if isinstance(cause, ConfigKeyError | ConfigAttributeError) and isinstance(cause.parent_node, DictConfig):
         key = str(cause.full_key or cause.key)
         return f"{key}: {no_such_setting(key, (str(name) for name in cause.parent_node if name != 'hydra'))}"
+    if isinstance(cause, OmegaConfBaseException) and cause.full_key and "HydraConfig was not set" in str(cause):
+        return f"~{cause.full_key}: refers to the run's folder, which Hydra cannot leave out; it can be set to another value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    if isinstance(error, OSError) and error.filename:
-        return f"{error.filename}: {error.strerror}"
+    if isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
+        error = error.__cause__
+    if isinstance(error, OSError) and error.strerror:
+        from wavecoder.runs import typed
+
+        place = error.filename or typed.begun_in()  # a full disk names no file
+        return f"{place}: {error.strerror}" if place else error.strerror
     return " ".join(str(error).split())
 
 
@@ -163,10 +205,17 @@ def register() -> None:
     # Hydra copies all that it has, a hundred times for --help, and with launchers installed that takes two seconds. The store
     # need not be copied: there is but one, and its nodes are copied when they are used.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
+    hydra.core.utils._save_config = _save_config  # noqa: SLF001 - Hydra's own truncates what run=FOLDER reads
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
     targets.install()
+
+
+def _save_config(cfg: DictConfig, filename: str, output_dir: Path) -> None:
+    """Write what Hydra keeps in a run's folder, completely or not at all."""
+    output_dir.mkdir(parents=True, exist_ok=True)
+    write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg))
 
 
 def _collect_garbage_less() -> None:

@@ -11,8 +11,8 @@ from typing import Any, NoReturn
 
 from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
-from wavecoder.runs.screen import plain_lines
 from wavecoder.runs.settings import SettingError
+from wavecoder.runs.text import plain_lines
 
 
 def report() -> None:

@@ -17,7 +17,7 @@ from wavecoder.files import FileError, Recording, Rows, create, open_signals
 from wavecoder.runs.build import as_setting_error
 from wavecoder.runs.denoiser import BLOCK, Denoiser, Findings, Level, default_level, in_windows
 from wavecoder.runs.load import Seed, Trained, load
-from wavecoder.runs.screen import plain
+from wavecoder.runs.text import plain
 from wavecoder.runs.threads import torch_threads
 from wavecoder.signals import SinusoidSource
 from wavecoder.training.files import write_atomically

@@ -29,6 +29,8 @@ def remember_typed(arguments: Iterable[str]) -> None:
     """Note what the user has chosen, rather than a file."""
     _typed.clear()
     _typed.update(argument.partition("=")[0].lstrip("+~") for argument in arguments)
+    if "run" in _typed:  # run=FOLDER
+        _typed.add("hydra.run.dir")
 
 
 def check_foreign(config: DictConfig) -> None:
@@ -43,7 +45,7 @@ def check_foreign(config: DictConfig) -> None:
     launcher = OmegaConf.create(own_settings("hydra/launcher", str(config.hydra.runtime.choices.get("hydra/launcher"))))
     for key in _COMMANDS:
         value = OmegaConf.select(config, key)
-        entries = {f"{key}.{name!s}": each for name, each in value.items()} if isinstance(value, DictConfig) else {key: value}
+        entries = {f"{key}.{name}": value[name] for name in map(str, value)} if isinstance(value, DictConfig) else {key: value}
         for entry, each in entries.items():
             own = OmegaConf.select(launcher, entry.removeprefix("hydra.launcher."))
             if each and not _is_typed(entry) and each != own:

@@ -17,15 +17,17 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
-from wavecoder.runs import cli, results
+from wavecoder.runs import cli, results, resume
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
-from wavecoder.training.files import ARRAYS, write_atomically
+from wavecoder.training.diverged import Diverged
+from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, set_aside, write_atomically
 
 log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
+FINGERPRINT = ".fingerprint"  # of the configuration that a run's checkpoints are of, should its results.json be damaged
 _LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -47,14 +49,23 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would say more.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
     try:
         return run_job(config, train)
-    except SettingError as error:
+    except (SettingError, OSError) as error:
+        if HydraConfig.get().mode == RunMode.MULTIRUN:  # it could not be begun; the others can
+            log.error("job %s failed: %s", Path(HydraConfig.get().runtime.output_dir).name, cli.explain(error))
+            return float("nan")
+        if isinstance(error, OSError):
+            cli.leave_failed(error)
         cli.exit_with_error(error)
+    except Diverged as error:
+        if not is_first_process(config):  # the first speaks for all
+            sys.exit(cli.FAILED)
+        cli.exit_with_error(error, cli.FAILED)
 
 
 def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
@@ -64,7 +75,8 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
     is resumed from its last checkpoint; if the configuration has changed, the folder's files are removed and the run starts
     from the beginning. If another process works on the same run, as after a sweep was submitted twice, this one waits for it.
 
-    A failed run is recorded too. A failed job is named at once; the sweep continues, and the sweeper is given NaN as its result.
+    A failed run is recorded too, and so is one that was ended because it diverged, which is not repeated either. Such a job is
+    named at once; the sweep continues, and the sweeper is given NaN as its result.
 
     Args:
         config: The composed configuration.
@@ -72,6 +84,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
 
     Raises:
         SettingError: In a single run, something cannot be made from the configuration; the folders made for it are removed.
+        Diverged: In a single run, it has ended because it diverged, now or earlier.
         Exception: In a single run, any other error.
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
@@ -84,37 +97,70 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
     single = HydraConfig.get().mode == RunMode.RUN
     fingerprint = results.fingerprint(config)
     record = results.read_record(folder) if is_first else _record_of_first_process(folder, fingerprint)
-    if results.is_complete(record, fingerprint):
+    if results.is_complete(record, fingerprint) and not (is_first and _lacks_arrays(folder, record)):
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
+    if results.has_ended(record, fingerprint):
+        return _end_diverged(folder, Diverged(record["error"], {int(seed): step for seed, step in record["diverged"].items()}))
     if is_first:
+        if resume.is_extension(config, record):
+            log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
+            record |= {"config_fingerprint": fingerprint}
         record = _prepare(folder, record, fingerprint)
     checkpoint = folder / results.LAST_CHECKPOINT if record["resumes"] else None
     try:
         with _own_command_line():
             return work(config, checkpoint)
+    except Diverged as error:
+        if is_first:
+            ended = {"status": "diverged", "error": str(error), "diverged": error.steps}
+            seeds = {"seed": config.seed, "num_seeds": config.num_seeds}
+            results.write_results(folder, _begun(fingerprint) | ended | seeds)
+        return _end_diverged(folder, error)
     except Exception as error:
         if not is_first:
             raise  # the first process of the run writes its record
         if single and isinstance(error, SettingError):
             _remove_new_folders()
             raise
-        kind = "" if isinstance(error, SettingError) else f"{type(error).__name__}: "
-        message = kind + " ".join(str(error).split())
-        if not single:  # whose traceback is printed
-            write_atomically(folder / TRACEBACK, traceback.format_exc())
-        results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
+        kind = "" if isinstance(error, SettingError | OSError) else f"{type(error).__name__}: "
+        message = kind + cli.explain(error) if isinstance(error, OSError) else kind + " ".join(str(error).split())
+        with suppress(OSError):  # the disk is full, or the folder is gone
+            if not single:  # whose traceback is printed
+                write_atomically(folder / TRACEBACK, traceback.format_exc())
+            results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
         if single:
             raise
         log.error("job %s failed: %s", folder.name, message)
         return float("nan")
 
 
+def _lacks_arrays(folder: Path, record: dict[str, Any]) -> bool:
+    """Whether a complete run's arrays are damaged, and can be made again from its last checkpoint."""
+    if not (folder / results.LAST_CHECKPOINT).exists() or read_arrays(folder, record["num_seeds"]) is not None:
+        return False
+    return (folder / ARRAYS).exists()
+
+
+def _end_diverged(folder: Path, error: Diverged) -> float:
+    """End a run that has diverged as its record says: in a sweep it is named, and the sweep continues.
+
+    Raises:
+        Diverged: It is a single run.
+    """
+    if HydraConfig.get().mode == RunMode.RUN:
+        raise error
+    log.error("job %s diverged: %s", folder.name, error)
+    return float("nan")
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Hold a run's lock, which the operating system releases when the process ends in any way."""
     lock = FileLock(folder / ".lock")
+    if Path(lock.lock_file).is_symlink() or Path(lock.lock_file).is_dir():
+        raise SettingError(f"{lock.lock_file}: must be a file that processes lock; remove it if no run of yours has made it")
     try:
         lock.acquire(timeout=0.5)  # another process may be looking whether this run is running
     except Timeout:
@@ -144,22 +190,36 @@ def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
 
 
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
-    """Remove files of an earlier configuration from a run's folder, and record that the run has started."""
+    """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
+    remove_leftovers(folder)
+    if before.get("damaged"):
+        set_aside(folder / results.RESULTS)
+        log.warning("%s is now %s.damaged, and is made again", folder / results.RESULTS, results.RESULTS)
+        before = {"config_fingerprint": _noted_fingerprint(folder)}
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before.get("config_fingerprint", fingerprint) != fingerprint:
-        log.info("%s: its configuration has changed, so it starts from the beginning", folder.name)
+        why = "its configuration has changed" if before["config_fingerprint"] else "what its checkpoint is of is not known"
+        log.info("%s: %s, so it starts from the beginning", folder.name, why)
         # the old record is replaced last, so that the clean-up is repeated if it is interrupted
         (folder / ARRAYS).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-    resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
-    if resumes:
-        log.info("%s resumes from its last checkpoint", folder.name)
+    kept = (folder / results.LAST_CHECKPOINT, folder / results.PREVIOUS_CHECKPOINT)
+    resumes = before.get("config_fingerprint") == fingerprint and any(map(os.path.lexists, kept))
     record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
+    write_atomically(folder / FINGERPRINT, fingerprint)
     results.write_results(folder, record)
     return record
+
+
+def _noted_fingerprint(folder: Path) -> str:
+    """The fingerprint of the configuration that a run's files are of; nothing if it is not known."""
+    try:
+        return (folder / FINGERPRINT).read_text(encoding="utf-8")
+    except (OSError, ValueError):
+        return ""
 
 
 def _begun(fingerprint: str) -> dict[str, Any]:
@@ -177,7 +237,7 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
-        if results.is_complete(record, fingerprint) or record.get("started_by") == _process_group():
+        if results.has_ended(record, fingerprint) or record.get("started_by") == _process_group():
             return record
         time.sleep(0.2)
     raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")

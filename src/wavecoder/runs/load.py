@@ -23,6 +23,7 @@ from wavecoder.runs.targets import allowing
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
 from wavecoder.signals import SignalSource
+from wavecoder.training.diverged import name_seeds
 
 Seed = int | str
 """One of a run's seeds, or best, all or mean."""
@@ -38,14 +39,14 @@ def load(folder: str | Path, seed: Seed = "best", device: str = "cpu", allow_tar
 
     Args:
         folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken.
-        seed: Which of the run's networks: the `best`, with the least `val/mse`; the one of a seed; `all` of them; or the `mean`
-            of the reconstructions of all.
+        seed: Which of the run's networks: the `best`, with the least `val/mse`; the one of a seed; `all` of them, those that
+            diverged with the weights that they were frozen with; or the `mean` of the reconstructions of all.
         device: Where it computes, for example `cpu` or `cuda`.
         allow_targets: Packages of yours whose classes the run may name, as `["my_package"]`.
 
     Raises:
         SettingError: In one line: there is no complete run, it is damaged, it has no checkpoint, its network's class is not
-            allowed or cannot be imported, it has no such seed, or there is no such device.
+            allowed or cannot be imported, it has no such seed, that diverged, or there is no such device.
 
     Example:
         >>> model = wavecoder.load("outputs/runs/2026-01-31/12-00-00_gelu_latent5_seed0_1f2e3d")     # doctest: +SKIP
@@ -267,11 +268,15 @@ def _chosen(seed: Seed, saved: SavedRun) -> int | str:
     """The seed that is asked for.
 
     Raises:
-        SettingError: The run has no such seed.
+        SettingError: The run has no such seed, or it diverged.
     """
     if seed == "best":
         errors = saved.record["metrics"]["val/mse"]["per_seed"]
         return min(saved.seeds, key=lambda each: math.inf if (error := errors[each - saved.seeds[0]]) is None else error)
+    lost = {int(each): step for each, step in saved.record.get("diverged", {}).items()}
+    if lost and (seed == "mean" or seed in lost):
+        which = name_seeds({each: step for each, step in lost.items() if seed in ("mean", each)})
+        raise SettingError(f"seed={seed}: diverged in training ({which}); must be best, or one that did not")
     if seed in ("all", "mean"):
         return seed
     if not isinstance(seed, Integral) or isinstance(seed, bool) or seed not in saved.seeds:

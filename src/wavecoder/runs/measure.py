@@ -85,6 +85,9 @@ class Measured:
         self._datamodule = self._data_module(self.source, self.data_seed)
         self._module = AutoencoderModule(model.engine.problem, type(model.engine), torch.optim.SGD, label=model.label)
         self._module.engine = model.engine
+        self._module.divergence.steps = {
+            model.seeds.index(int(seed)): step for seed, step in model.results.get("diverged", {}).items()
+        }
         self.record = self._measure()
 
     def _data_module(self, source: SignalSource, data_seed: int) -> SignalDataModule:
@@ -107,6 +110,7 @@ class Measured:
                 # Lightning gives all tensors of a batch the type of the parameters
                 batch = batch._replace(inputs=batch.inputs.to(dtype), targets=batch.targets.to(dtype))
                 self._module.validation_step(batch, number)
+        self._module.meter.discard(list(self._module.divergence.steps))
         errors, references = self._module.meter.compute(), errors_of(measured(self.references, self._batches()))
         summaries = {name: results.summarise(each.tolist()) for name, each in (errors | ratios(errors, references)).items()}
         described = {key: self.model.results[key] for key in ("network", "latent_dim", "seed", "num_seeds", "engine")}
@@ -148,7 +152,7 @@ class Measured:
         for number, name in enumerate(FAMILIES):
             family = torch.full_like(r, number, dtype=torch.int64)
             clean = sinusoids(family, r, list(FAMILIES)).evaluate(times)
-            made = {"autoencoder": self.model.reconstruct(clean)}
+            made = {"autoencoder": self._module.divergence.masked(self.model.reconstruct(clean))}
             plain = [each for each in self.references.values() if not each.denoises]
             made |= {each.label: each.reconstruct(clean, 0.0)[None] for each in plain}
             errors[name] = {label: (values - clean).square().mean(-1).cpu().numpy() for label, values in made.items()}

@@ -1,14 +1,16 @@
 """Arguments as Hydra takes them: options before choices, and whole numbers as names of options, so that `latent=1,5` works."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import RangeSweep
 from hydra.errors import HydraException
+from omegaconf import OmegaConf
 
 from wavecoder.runs.settings import SettingError
 
@@ -37,6 +39,28 @@ def options_first(arguments: Iterable[str]) -> list[str]:
     return [*options, *choices]
 
 
+def check_choices(arguments: Iterable[str]) -> None:
+    """Refuse a key that is chosen twice, of which Hydra would take the last, and what `-m` alone decides.
+
+    Args:
+        arguments: Those of the command; options may be among them.
+
+    Raises:
+        SettingError: There is one.
+    """
+    chosen: dict[str, str] = {}
+    for argument in arguments:
+        key, assigns, _ = argument.partition("=")
+        if argument.startswith("-") or not assigns:
+            continue
+        key = key.lstrip("+~")
+        if key in chosen:
+            raise SettingError(f"{argument}: {key} must be chosen once, and there is {chosen[key]} too")
+        chosen[key] = argument
+        if key == "hydra.mode":
+            raise SettingError(f"{argument}: must be left alone; -m makes a sweep of a run")
+
+
 def check_options(arguments: Iterable[str]) -> None:
     """Refuse options of the command line that Hydra does not have, which would print its usage.
 
@@ -53,6 +77,28 @@ def check_options(arguments: Iterable[str]) -> None:
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
     parser.parse_args(list(arguments))
+
+
+def options_of(group: str) -> list[str]:
+    """The names of a group's options in `conf/`."""
+    return sorted_options(file.stem for file in (CONF / group).glob("*.yaml"))
+
+
+def suggestion(group: str, option: str, options: Sequence[str]) -> str:
+    """What to add to the message that a group has no such option: what may have been meant.
+
+    Example:
+        >>> suggestion("latent", "7", ["1", "5"]), suggestion("loss", "mes", ["l1", "mse"])
+        ('; did you mean latent.dim=7?', '; did you mean loss=mse?')
+    """
+    if near := get_close_matches(option, [name for name in options if not name.isdecimal()], n=1, cutoff=0.6):
+        return f"; did you mean {group}={near[0]}?"
+    files = [CONF / group / f"{name}.yaml" for name in options]
+    contents: list[Any] = [OmegaConf.to_container(OmegaConf.load(file)) for file in files if file.exists()]
+    keys = {key for content in contents for key in content}
+    if len(keys) == 1 and option.isdecimal():  # options that are nothing but values of one key
+        return f"; did you mean {group}.{keys.pop()}={option}?"
+    return ""
 
 
 def sorted_options(names: Iterable[str]) -> list[str]:
@@ -78,8 +124,9 @@ def quote_whole_numbers(argument: str) -> str:
     key, _, choices = argument.partition("=")
     value = override.value()
     nothing = value is None and group.name not in _OPTIONAL_GROUPS
-    if nothing or isinstance(value, float | bool | list | dict) or (isinstance(value, int) and value < 0):
-        options = ", ".join(sorted_options(file.stem for file in group.glob("*.yaml")))
+    is_path = isinstance(value, str) and (value.startswith(("/", "~")) or ".." in value.split("/"))
+    if nothing or is_path or isinstance(value, float | bool | list | dict) or (isinstance(value, int) and value < 0):
+        options = ", ".join(options_of(override.key_or_group))
         raise SettingError(f"{argument}: must be the name of an option; there are {options}")
     if isinstance(value, RangeSweep):
         choices = ",".join(map(str, value.range()))

@@ -190,6 +190,8 @@ def stack_seeds(jobs: Iterable[Job], composer: Composer) -> list[Job]:
 
 def _stack(others: tuple[str, ...], members: Sequence[tuple[int, Job]], composer: Composer) -> Job:
     overrides = (*others, f"seed={members[0][0]}", f"num_seeds={len(members)}")
+    if composer.compose(overrides).on_divergence != "auto":  # each is a run of its own: the others go on
+        overrides = (*(each for each in overrides if not each.startswith("on_divergence=")), "on_divergence=freeze")
     job = make_job(composer, overrides)
     return Job(f"{STACKS}/{job.name}", job.overrides, job.fingerprint, tuple(member for _, member in members))
 

@@ -17,15 +17,23 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, ListConfig, OmegaConf
-from yaml import YAMLError
+from omegaconf import DictConfig, OmegaConf
 
+from wavecoder.runs.hydra_files import read_overrides as read_given
 from wavecoder.runs.settings import OF_SWEEPS
-from wavecoder.training.files import write_atomically
+from wavecoder.runs.shapes import fits, is_record
+from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
+from wavecoder.training.diverged import MOST_NAMED, name_seeds
+from wavecoder.training.files import DamagedError, warn_once, write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
-LAST_CHECKPOINT, BEST_CHECKPOINT = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
+ENDED = ("completed", "diverged")
+"""The statuses of runs that have ended by themselves, and would end in the same way again."""
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT = (Path("checkpoints", name) for name in (LAST, PREVIOUS, BEST))
+
+NOT_IN_FINGERPRINT = ("hydra", "callbacks", "logger", "threads", "extend", *OF_SWEEPS)
+"""What cannot change a run's numbers."""
 
 log = logging.getLogger(__name__)
 
@@ -55,12 +63,13 @@ def fingerprint(config: DictConfig, without: str = "") -> str:
         config: The composed configuration.
         without: A key that is left out.
     """
-    apart = ("hydra", "callbacks", "logger", "threads", *OF_SWEEPS, without)
     kept = {
         str(key): OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
         for key, value in config.items()
-        if key not in apart
+        if key not in (*NOT_IN_FINGERPRINT, without)
     }
+    if kept.get("on_divergence") == "auto":  # as in runs before there was a choice
+        del kept["on_divergence"]
     kept |= {"file": state} if (state := file_state(config)) else {}
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()[:16]
 
@@ -130,22 +139,39 @@ def note_engine(folder: Path, engine: Mapping[str, str]) -> None:
     write_results(folder, record | {"engine": engine})
 
 
-def read_record(folder: Path) -> dict[str, Any]:
-    """The content of `results.json`; a run that has none yet is unfinished, and one of an earlier version is outdated."""
+def load_record(folder: Path) -> dict[str, Any]:
+    """The content of `results.json`; one of an earlier version is outdated.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedError: It is damaged.
+    """
     file = folder / RESULTS
-    if not file.exists():
-        return {"status": "unfinished"}
     try:
-        record: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-        record["status"]
-    except (ValueError, TypeError, KeyError):
-        log.warning("%s is damaged; the run counts as unfinished", file)
-        return {"status": "unfinished"}
-    if record["status"] == "completed" and record.get("schema") != SCHEMA:
+        record: dict[str, Any] = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        raise
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged") from error
+    if fits(record, {"status": str, "schema?": int, "config_fingerprint?": (str, None)}) and record["status"] == "completed":
         version = record.get("schema", 1)
-        error = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
-        return {"status": "outdated", "error": error, "config_fingerprint": record.get("config_fingerprint")}
+        if version != SCHEMA:
+            why = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
+            return {"status": "outdated", "error": why, "config_fingerprint": record.get("config_fingerprint")}
+    if not is_record(record):
+        raise DamagedError(f"{file} is damaged")
     return record
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """The content of `results.json`; a run that has none yet is unfinished, and so is one whose record is `damaged`."""
+    try:
+        return load_record(folder)
+    except FileNotFoundError:
+        return {"status": "unfinished"}
+    except DamagedError as error:
+        warn_once(f"{error}; the run counts as unfinished")
+        return {"status": "unfinished", "damaged": True, "error": f"{RESULTS} is damaged"}
 
 
 def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
@@ -153,13 +179,17 @@ def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
     return record["status"] == "completed" and record.get("config_fingerprint") == wanted
 
 
+def has_ended(record: Mapping[str, Any], wanted: str) -> bool:
+    """Whether a record is that of a run of the configuration with this fingerprint that has ended by itself."""
+    return record["status"] in ENDED and record.get("config_fingerprint") == wanted
+
+
 def read_overrides(folder: Path) -> dict[str, str]:
     """What was chosen for a run on the command line, as Hydra keeps it in the run's folder; nothing while it is being written."""
     try:
-        chosen = OmegaConf.load(folder / ".hydra" / "overrides.yaml")
-    except (OSError, YAMLError):
+        return as_choices(read_given(folder))
+    except (FileNotFoundError, DamagedError):
         return {}
-    return as_choices(map(str, chosen)) if isinstance(chosen, ListConfig) else {}
 
 
 def as_choices(overrides: Iterable[str]) -> dict[str, str]:
@@ -185,6 +215,8 @@ def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         row |= {key: job[key] for key in ("network", "activation", "latent_dim", "seed", "num_seeds") if key in job}
         row["engine"] = job.get("engine", {}).get("name", "")
         row["seconds"] = job.get("timing", {}).get("fit_seconds", "")
+        row |= {"diverged": seeds} if (seeds := " ".join(job.get("diverged", ()))) else {}
+        row |= {"dead": seeds} if (seeds := " ".join(map(str, job.get("dead", ())))) else {}
         for metric, summary in job.get("metrics", {}).items():
             row |= {f"{metric} mean": summary["mean"], f"{metric} std": summary["std"]}
         for reference, errors in job.get("references", {}).items():
@@ -194,25 +226,32 @@ def as_rows(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def pool_seeds(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    """Make one of all completed jobs that differ in nothing but `seed`, with the seeds of all of them."""
+    """Make one of all jobs that have ended and differ in nothing but `seed`, with the seeds of all of them."""
     alike: dict[tuple[tuple[str, str], ...], list[Mapping[str, Any]]] = {}
     for job in jobs:
         others = tuple(sorted((key, value) for key, value in job["overrides"].items() if key != "seed"))
-        pooled = job["status"] == "completed" and "seed" in job["overrides"]
+        pooled = job["status"] in ENDED and "seed" in job["overrides"]
         alike.setdefault(others if pooled else (("job", job["job"]),), []).append(job)
-    return sorted((_pooled(group) for group in alike.values()), key=rank)
+    return sorted((each for group in alike.values() for each in _pooled(group)), key=rank)
 
 
-def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    first = dict(jobs[0])
-    if len(jobs) == 1:
-        return first
-    values = {metric: [value for job in jobs for value in job["metrics"][metric]["per_seed"]] for metric in first["metrics"]}
+def _pooled(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    completed = [job for job in jobs if "metrics" in job]
+    if len(jobs) == 1 or not completed:  # jobs that were stopped because they diverged have nothing to be shown with
+        return list(map(dict, jobs))
+    first = dict(completed[0])
+
+    def of_seeds(job: Mapping[str, Any], metric: str) -> list[float | None]:
+        return job["metrics"][metric]["per_seed"] if "metrics" in job else [None] * job["num_seeds"]
+
+    values = {metric: [value for job in jobs for value in of_seeds(job, metric)] for metric in first["metrics"]}
     metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
-    seconds = sum(job["timing"]["fit_seconds"] for job in jobs)
+    seconds = sum(job["timing"]["fit_seconds"] for job in completed)
     num_seeds = sum(job["num_seeds"] for job in jobs)
     seeds = f"{len(jobs)} values"
-    return first | {
+    lost = {seed: step for job in jobs for seed, step in job.get("diverged", {}).items()}
+    constant = [seed for job in jobs for seed in job.get("dead", ())]
+    united = {
         "job": " ".join(job["job"] for job in jobs),
         "overrides": first["overrides"] | {"seed": seeds},
         "seed": seeds,
@@ -220,6 +259,7 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         "num_seeds": num_seeds,
         "timing": first["timing"] | {"fit_seconds": seconds},
     }
+    return [first | united | ({"diverged": lost} if lost else {}) | ({"dead": constant} if constant else {})]
 
 
 def diverged(job: Mapping[str, Any]) -> str:
@@ -229,6 +269,30 @@ def diverged(job: Mapping[str, Any]) -> str:
     if not lost:
         return ""
     return "diverged" if lost == len(values) else f"{lost} of {len(values)} seeds diverged"
+
+
+def diverged_seeds(job: Mapping[str, Any]) -> str:
+    """Which seeds of a run diverged and at which steps, in a few words; nothing if none did, or that is not known."""
+    return name_seeds({int(seed): step for seed, step in job.get("diverged", {}).items()})
+
+
+def problem(job: Mapping[str, Any]) -> str:
+    """What is wrong with a job that is not completed, in one line."""
+    said = job.get("error", "")
+    if job["status"] == "diverged":  # which that says too
+        return said
+    return job["status"] + (f": {said}" if said else "")
+
+
+def dead(job: Mapping[str, Any]) -> str:
+    """What there is to say of a run with seeds whose output is the same for every signal; else nothing."""
+    seeds = job.get("dead", [])
+    if not seeds:
+        return ""
+    if job["num_seeds"] == 1:
+        return "dead: its output is the same for every signal"
+    named = ", ".join(map(str, seeds if len(seeds) <= MOST_NAMED else [*seeds[: MOST_NAMED - 1], "…"]))
+    return f"{len(seeds)} of {job['num_seeds']} seeds are dead: {named}"
 
 
 def rank(job: Mapping[str, Any]) -> tuple[bool, float]:

@@ -2,7 +2,9 @@
 
 import logging
 import math
+import signal
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities.exceptions import MisconfigurationException  # type: ignore[attr-defined]
-from omegaconf import DictConfig, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from rich.console import Console
 from torch import nn
 
@@ -26,7 +28,9 @@ from wavecoder.runs import build, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
-from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
+from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
+from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers
+from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit
@@ -60,7 +64,7 @@ def prepare(config: DictConfig) -> Run:
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
     _silence_libraries()
     torch.set_num_threads(torch_threads(settings))
-    trainer = _make_trainer(config, folder)
+    trainer = make_trainer(config, folder, build.make_objects(config, "callbacks"))
     if settings.data.batch_size % trainer.world_size:
         processes = f"a multiple of the {trainer.world_size} processes that share each batch"
         raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
@@ -82,24 +86,33 @@ def prepare(config: DictConfig) -> Run:
         settings.data.per_seed,
     )
     optimization = build.make_optimization(config, settings)
-    module = AutoencoderModule(problem, engine.engine, *optimization, network.label)
+    module = AutoencoderModule(problem, engine.engine, *optimization, network.label, settings.on_divergence)
     with build.as_setting_error("optimizer or scheduler"):
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
     return Run(settings, folder, network, engine, datamodule, module, trainer)
 
 
-def _make_trainer(config: DictConfig, folder: Path) -> L.Trainer:
-    callbacks: list[L.Callback] = list(build.make_objects(config, "callbacks").values())
+def make_trainer(config: DictConfig, folder: Path, callbacks: Mapping[str, L.Callback]) -> L.Trainer:
+    """The trainer of a run with its logger. Makes no folder.
+
+    Args:
+        config: The composed configuration.
+        folder: The run's.
+        callbacks: By their names in the configuration.
+
+    Raises:
+        SettingError: One of them cannot be made.
+    """
     logger: Logger | bool = build.make_objects(config, "logger") if config.logger.get("_target_") else False
     # under Slurm the submitting process is responsible for requeueing; tasks that share no run do not wait for one another
     shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
     environment = SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()
-    plugins = [environment] if SLURMEnvironment.detect() else None
-    plain = config.copy()
-    with read_write(plain), open_dict(plain):
-        for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
-            plain.trainer.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
-    arguments = {"callbacks": [*callbacks, RestoreSigtermHandler()], "logger": logger, "plugins": plugins}
+    plugins = [CheckpointFiles(), *([environment] if SLURMEnvironment.detect() else [])]
+    given: Any = OmegaConf.to_container(config.trainer, resolve=True)
+    for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
+        given.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
+    plain = OmegaConf.create({"trainer": given})
+    arguments = {"callbacks": [*callbacks.values(), SignalHandlers()], "logger": logger, "plugins": plugins}
     trainer: L.Trainer = build.make_objects(plain, "trainer", **arguments, default_root_dir=str(folder))
     return trainer
 
@@ -128,19 +141,21 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
 
     Args:
         config: The composed configuration, see conf/train.yaml.
-        checkpoint: Where to resume, a `last.ckpt` of the same configuration; None starts from the beginning.
+        checkpoint: Where to resume, a `last.ckpt` of the same configuration, damaged or not; None starts from the beginning.
 
     Returns:
         The mean over seeds of the final `val/mse`; NaN if one diverged.
 
     Raises:
         SettingError: Something cannot be made from the configuration; no training has started.
+        Diverged: The training has gone wrong.
     """
     whole = config.copy()
     with read_write(whole), open_dict(whole):
         whole.hydra = HydraConfig.get()
     run = prepare(whole)
     trainer = run.trainer
+    checkpoint = _resume(run, checkpoint)
     if trainer.is_global_zero:
         log.info("%s", describe(run))
         results.note_engine(run.folder, {"name": run.engine.name, "reason": run.engine.reason})
@@ -148,6 +163,11 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
             trainer.logger.log_settings(_hyperparameters(run))
     try:
         outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except EndedBySignal as end:
+        if trainer.is_global_zero:
+            log.warning("%s", typed.interrupted(f"Ended by {end.kind.name} at step {end.step}"))
+        signal.raise_signal(end.kind)  # which ends the process
+        raise
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
             raise KeyboardInterrupt from None
@@ -161,11 +181,35 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
         if isinstance(trainer.logger, TensorBoardCurves):
             trainer.logger.log_success()
             trainer.logger.finalize("success")  # it was opened again, and has a thread
+        (run.folder / results.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
         results.write_results(run.folder, record)
         _print_results(record, run.folder)
         warn_of_scale(run.settings, run.datamodule)
     mean = record["metrics"]["val/mse"]["mean"]
     return float("nan") if mean is None else mean
+
+
+def _resume(run: Run, last: Path | None) -> Path | None:
+    """Find the checkpoint from which a run resumes, and take away what TensorBoard was given since it was written.
+
+    Args:
+        run: The run.
+        last: The last checkpoint, or where it would be; None if the run starts from the beginning in any case.
+
+    Returns:
+        The file; None if the run starts from the beginning, because there is no sound one.
+    """
+    trainer, curves, found = run.trainer, None, None
+    if last is not None:
+        found = sound_checkpoint(last.parent, run.module, run.datamodule, set_aside=trainer.is_global_zero)
+        if trainer.is_global_zero:
+            named = "its last checkpoint" if found == last else "the checkpoint before its last"
+            log.info("%s %s", run.folder.name, "starts from the beginning" if found is None else f"resumes from {named}")
+    if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardCurves):
+        if found is not None:
+            curves = read_checkpoint(found).get(SESSION, {}).get("curves")
+        trainer.logger.resume(curves)
+    return found
 
 
 def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
@@ -194,6 +238,8 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "num_seeds": settings.num_seeds,
         "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},
         "references": outcome.references,
+        **({"diverged": outcome.diverged} if outcome.diverged else {}),
+        **({"dead": outcome.dead} if outcome.dead else {}),
         **({"file": settings.data.path} if settings.data.path else {}),
         **({"subspace": outcome.subspace} if outcome.subspace else {}),
         "engine": {"name": run.engine.name, "reason": run.engine.reason},

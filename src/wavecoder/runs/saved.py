@@ -1,19 +1,19 @@
 """A run as it is on disk, read from its folder alone. Nothing in the folder is run as code, but for the network's own class."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError
 
 from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
+from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.checkpoints import read_checkpoint
+from wavecoder.training.files import DamagedError
 
 DATA_STATE = "SignalDataModule"
 """Where Lightning keeps the state of the data module in a checkpoint."""
@@ -95,12 +95,10 @@ def _read_record(folder: Path) -> dict[str, Any]:
     Raises:
         SettingError: It is damaged.
     """
-    file = folder / results.RESULTS
     try:
-        json.loads(file.read_text(encoding="utf-8"))["status"]
-    except (ValueError, TypeError, KeyError) as error:
-        raise SettingError(f"{file}: is damaged, so the run cannot be loaded") from error
-    return results.read_record(folder)
+        return results.load_record(folder)
+    except DamagedError as error:
+        raise SettingError(f"{error}, so the run cannot be loaded") from error
 
 
 def _read_config(folder: Path) -> DictConfig:
@@ -112,13 +110,12 @@ def _read_config(folder: Path) -> DictConfig:
     resolvers.register()
     parts: list[Any] = [OmegaConf.structured(Settings)]
     for name in ("config", "hydra"):
-        file = folder / ".hydra" / f"{name}.yaml"
         try:
-            parts.append(OmegaConf.load(file))
+            parts.append(read_config(folder, name))
         except FileNotFoundError as error:
-            raise SettingError(f"{file}: is missing, so the run cannot be loaded") from error
-        except (YAMLError, UnicodeDecodeError) as error:
-            raise SettingError(f"{file}: is damaged, so the run cannot be loaded") from error
+            raise SettingError(f"{error.filename} is missing, so the run cannot be loaded") from error
+        except DamagedError as error:
+            raise SettingError(f"{error}, so the run cannot be loaded") from error
     with as_setting_error(str(folder)), open_dict(parts[0]):
         config = OmegaConf.merge(*parts)
     assert isinstance(config, DictConfig)
@@ -135,8 +132,6 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     if not files:
         raise SettingError(f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}")
     try:
-        checkpoint = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
-        checkpoint["state_dict"]
-    except Exception as error:  # of many kinds
-        raise SettingError(f"{files[0]}: is damaged, or no checkpoint of a run ({type(error).__name__})") from error
-    return checkpoint, files[0].stem
+        return read_checkpoint(files[0]), files[0].stem
+    except DamagedError as error:
+        raise SettingError(str(error)) from error

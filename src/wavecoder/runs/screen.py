@@ -1,7 +1,6 @@
 """Tables and sentences for terminals of any width: columns are left out or continued below, nothing is cut within a word."""
 
 import logging
-import re
 import shlex
 import sys
 import textwrap
@@ -11,26 +10,11 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from wavecoder.runs.text import plain, plain_lines
+
 _GAP = "  "  # between two columns
 _UNLIMITED = 10_000  # columns: the width of what is no terminal
 _LEAST_ROOM = 24  # columns for the names of rows
-# what moves the cursor, reorders text or cannot be encoded: control characters but the tab, directions, halves of characters
-_NOT_PLAIN = re.compile("[\x00-\x08\x0a-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def plain(text: str) -> str:
-    """Text as one line that shows on a terminal or a page what it holds, and does nothing else.
-
-    Example:
-        >>> plain("red\\x1b[31m")
-        'red\\\\x1b[31m'
-    """
-    return _NOT_PLAIN.sub(lambda found: repr(found[0])[1:-1], text)
-
-
-def plain_lines(text: str) -> str:
-    """Text as `plain` makes it, in the lines that it has."""
-    return "\n".join(map(plain, text.split("\n")))
 
 
 @dataclass(frozen=True)
@@ -167,6 +151,20 @@ def wrap(text: str, width: int, indent: str = "") -> list[str]:
     if len(text) <= width:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+
+
+class LogFile(logging.FileHandler):
+    """A log that cannot be written, as on a full disk, is named once; a run does not need it, and goes on."""
+
+    _has_failed = False
+
+    def handleError(self, record: logging.LogRecord) -> None:
+        error = sys.exc_info()[1]
+        if not isinstance(error, OSError):
+            super().handleError(record)
+        elif not self._has_failed:
+            self._has_failed = True
+            print(f"{self.baseFilename}: {error.strerror}; messages are missing from it", file=sys.stderr)
 
 
 class SafeFormatter(logging.Formatter):

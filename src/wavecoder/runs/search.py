@@ -72,7 +72,8 @@ class ResumeSearch(Callback):
         jobs = read_sweep(folder)
         if jobs and jobs[0]["status"] == "completed":
             _write_best(folder, jobs[0])
-        conclude(folder, [Job(job["job"], (), job.get("config_fingerprint", "")) for job in jobs], config.table)
+        asked = [job for job in jobs if job["status"] != "diverged"]  # which a search finds out about choices
+        conclude(folder, [Job(job["job"], (), job.get("config_fingerprint", "")) for job in asked], config.table)
 
 
 def _write_best(folder: Path, best: dict[str, Any]) -> None:

@@ -7,12 +7,12 @@ checked by that class.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
 
@@ -43,6 +43,7 @@ _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
     "engine.name": ("auto", "compiled", "pytorch"),
+    "on_divergence": ("auto", "freeze", "stop"),
     "trainer.gradient_clip_algorithm": ("norm", "value"),
     # 16-mixed is left out: all members would share one loss scale
     "trainer.precision": ("32-true", "64-true", "bf16-true", "bf16-mixed"),
@@ -55,11 +56,20 @@ class SettingError(ValueError):
 
 def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
     if not holds:
-        raise SettingError(f"{setting}={value}: must be {allowed}")
+        raise SettingError(f"{setting}={as_typed(value)}: must be {allowed}")
 
 
-def _as_typed(value: object) -> object:
-    return "null" if value is None else value
+def as_typed(value: object) -> str:
+    """A value as the command line has it."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list | ListConfig):
+        return f"[{','.join(map(as_typed, value))}]"
+    if isinstance(value, dict | DictConfig):
+        return f"{{{','.join(f'{key!s}:{as_typed(each)}' for key, each in value.items())}}}"
+    return str(value)
 
 
 def _require_choice(setting: str, value: object) -> None:
@@ -127,8 +137,8 @@ class DataSettings:
     def __post_init__(self) -> None:
         for name, least in {"seed": 0, "train_size": 1, "val_size": 1, "batch_size": 1, "signal_length": 2}.items():
             value = getattr(self, name)
-            _require(_is_whole(value, least), f"data.{name}", _as_typed(value), f"at least {least}")
-        _require(_is_positive(self.dt), "data.dt", _as_typed(self.dt), "above 0")
+            _require(_is_whole(value, least), f"data.{name}", value, f"at least {least}")
+        _require(_is_positive(self.dt), "data.dt", self.dt, "above 0")
         _require_choice("data.scaling", self.scaling)
         if self.path is None:
             self._check_sinusoids()
@@ -140,11 +150,11 @@ class DataSettings:
             value = getattr(self, name)
             _require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
         _require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
-        _require(_is_positive(self.sigma), "data.sigma", _as_typed(self.sigma), "above 0")
+        _require(_is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
         known = self.test_frequency is not None and math.isfinite(self.test_frequency)
-        _require(known, "data.test_frequency", _as_typed(self.test_frequency), "a finite number")
+        _require(known, "data.test_frequency", self.test_frequency, "a finite number")
         families = self.families or []
-        _require(len(families) > 0, "data.families", _as_typed(self.families), f"at least one of {', '.join(FAMILIES)}")
+        _require(len(families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
         for family in families:
             _require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
         _require(len(set(families)) == len(families), "data.families", families, "different from one another")
@@ -181,6 +191,8 @@ class Settings:
     seed: int = MISSING
     num_seeds: int = MISSING
     basis: str = MISSING
+    extend: bool = False
+    on_divergence: str = "auto"
     threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
     sweep: Optional[str] = None  # noqa: UP045
     jobs_per_task: int = 1
@@ -208,6 +220,7 @@ class Settings:
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
         _require_choice("basis", self.basis)
+        _require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
         _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
         _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
@@ -215,6 +228,10 @@ class Settings:
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
             _require(_is_positive(self.optimizer["lr"]), "optimizer.lr", self.optimizer["lr"], "a number above 0")
+        for group in ("activation", "model", "loss", "optimizer", "trainer"):
+            target = getattr(self, group).get("_target_")
+            if not isinstance(target, str) or not target:
+                raise SettingError(f"{group}._target_={as_typed(target)}: must name a class")
         self._check_trainer()
         allowed = f"at most data.train_size={self.data.train_size}"
         if self.accumulate > 1:
@@ -238,6 +255,8 @@ class Settings:
 
     def _check_trainer(self) -> None:
         given = self.trainer.get
+        if "max_epochs" not in self.trainer:
+            raise SettingError("~trainer.max_epochs: cannot be left out; Lightning would take 1000")
         for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
             _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
         _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
@@ -278,6 +297,9 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
+        for each in fields(Settings):
+            if each.name not in plain and each.default is MISSING:
+                raise SettingError(f"~{each.name}: cannot be left out; every run has a value for {each.name}")
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     _refuse_unknown_keys(plain, Settings)
@@ -287,6 +309,7 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
         fill_from_file(plain, OmegaConf.select(config, "hydra.runtime.cwd"), of_file)
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
+    _refuse_unfit_numbers(config)
     return settings
 
 
@@ -298,6 +321,29 @@ def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
             raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
         if is_dataclass(known[key]):
             _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
+
+
+def _refuse_unfit_numbers(config: DictConfig) -> None:
+    """Refuse what is a number nowhere: NaN, and whole numbers that 64 bits cannot hold."""
+    nodes = {str(name): node for name, node in config.items() if name != "hydra"}
+    plain = {name: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node for name, node in nodes.items()}
+    for key, value in leaves(plain):
+        if isinstance(value, float) and math.isnan(value):
+            raise SettingError(f"{key}=nan: must be a number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise SettingError(f"{key}={value}: must be below 2 to the power of 63")
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings and lists, each with its full key."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            yield from leaves(value, key)
+    else:
+        yield key, node
 
 
 def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such setting") -> str:

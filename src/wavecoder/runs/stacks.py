@@ -1,5 +1,6 @@
 """Jobs that differ in their seeds alone, trained as one ensemble: what it leaves is divided among the folders of the jobs."""
 
+import io
 import logging
 import math
 import os
@@ -14,7 +15,7 @@ from omegaconf import OmegaConf
 from wavecoder.runs import results
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
-from wavecoder.training.files import read_arrays, write_arrays
+from wavecoder.training.files import read_arrays, write_arrays, write_atomically
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
@@ -25,8 +26,9 @@ log = logging.getLogger(__name__)
 def split_stack(sweep: Path, stack: Job, composer: Composer) -> None:
     """Give each job of a stack a folder as if it had run alone: configuration, record, arrays and checkpoints.
 
-    Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. If the ensemble has failed,
-    its record and its traceback are passed on to the jobs; nothing is done before it has ended.
+    Figures, curves and the log stay in the ensemble's folder, which the records name as `stacked_in`. A job whose seed diverged
+    has a record alone. If the ensemble has failed, its record and its traceback are passed on to the jobs; nothing is done before
+    it has ended.
 
     Args:
         sweep: The sweep's folder.
@@ -39,26 +41,30 @@ def split_stack(sweep: Path, stack: Job, composer: Composer) -> None:
 
 def _split(sweep: Path, stack: Job, composer: Composer) -> None:
     whole = results.read_record(sweep / stack.name)
-    if not results.is_complete(whole, stack.fingerprint):
+    if not results.has_ended(whole, stack.fingerprint):
         _pass_on_failure(sweep, stack, whole)
         return
-    arrays, checkpoints = read_arrays(sweep / stack.name), _read_checkpoints(sweep / stack.name)
+    arrays, checkpoints = read_arrays(sweep / stack.name, whole["num_seeds"]), _read_checkpoints(sweep / stack.name)
     for number, job in enumerate(stack.stacked):
-        folder = sweep / job.name
-        if results.is_complete(results.read_record(folder), job.fingerprint):
+        folder, place = sweep / job.name, os.path.relpath(sweep / stack.name, sweep / job.name)
+        if results.has_ended(results.read_record(folder), job.fingerprint):
             continue
         config = composer.compose(job.overrides)
         for name in RUN_FOLDERS:  # of another configuration
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
-        OmegaConf.save(without_hydra(config), folder / ".hydra" / "config.yaml")
-        OmegaConf.save(OmegaConf.masked_copy(config, "hydra"), folder / ".hydra" / "hydra.yaml")
-        OmegaConf.save(OmegaConf.create(list(job.overrides)), folder / ".hydra" / "overrides.yaml")
+        own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
+        for name, part in own.items():
+            write_atomically(folder / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part))
+        write_atomically(folder / ".hydra" / "overrides.yaml", OmegaConf.to_yaml(list(job.overrides)))
+        if (record := diverged_record(whole, job, number, place)) is not None:
+            results.write_results(folder, record)
+            continue
         if arrays is not None:
             write_arrays(folder, {name: _of_member(name, values, number) for name, values in arrays.items()})
         for file, content in checkpoints.items():
             _write_checkpoint(folder / file, content, number)
-        results.write_results(folder, member_record(whole, job, number, os.path.relpath(sweep / stack.name, folder)))
+        results.write_results(folder, member_record(whole, job, number, place))
     log.info("%s: divided among the folders of its %d jobs", stack.name, len(stack.stacked))
 
 
@@ -74,16 +80,36 @@ def member_record(whole: Mapping[str, Any], job: Job, number: int, stacked_in: s
         return results.summarise([math.nan if value is None else value])
 
     metrics = {metric: of_member(summary) for metric, summary in whole["metrics"].items()}
+    dead = {"dead": [seed]} if (seed := whole["seed"] + number) in whole.get("dead", ()) else {}
     timing = whole["timing"] | {key: whole["timing"][key] / members for key in ("fit_seconds", "signals_per_second")}
-    own = {"seed": whole["seed"] + number, "num_seeds": 1, "metrics": metrics, "timing": timing, "stacked_in": stacked_in}
-    return dict(whole) | own | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
+    own = {"seed": seed, "num_seeds": 1, "metrics": metrics, "timing": timing, "stacked_in": stacked_in} | dead
+    kept = {key: value for key, value in whole.items() if key not in ("diverged", "dead")}
+    return kept | own | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
+
+
+def diverged_record(whole: Mapping[str, Any], job: Job, number: int, stacked_in: str) -> dict[str, Any] | None:
+    """The record of a job of a stack whose seed diverged, as of a run that was stopped; None if it did not."""
+    seed = whole["seed"] + number
+    if (step := whole.get("diverged", {}).get(str(seed))) is None:
+        return None
+    return {
+        "status": "diverged",
+        "error": f"seed {seed} diverged at step {step:,}",
+        "diverged": {str(seed): step},
+        "seed": seed,
+        "num_seeds": 1,
+        "config_fingerprint": job.fingerprint,
+        "overrides": results.as_choices(job.overrides),
+        "place": whole.get("place", {}),
+        "stacked_in": stacked_in,
+    }
 
 
 def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
     if whole["status"] != "failed":
         return
     for job in stack.stacked:
-        if results.is_complete(results.read_record(sweep / job.name), job.fingerprint):
+        if results.has_ended(results.read_record(sweep / job.name), job.fingerprint):
             continue
         (sweep / job.name).mkdir(exist_ok=True)
         shutil.copy(sweep / stack.name / TRACEBACK, sweep / job.name / TRACEBACK)
@@ -120,8 +146,12 @@ def _write_checkpoint(file: Path, content: dict[str, Any], number: int) -> None:
         for optimizer in content.get("optimizer_states", ())
     ]
     weights = {name: values[number].clone() for name, values in content["state_dict"].items()}
-    own = content | {"state_dict": weights} | ({"optimizer_states": optimizers} if "optimizer_states" in content else {})
+    own = (
+        content
+        | {"state_dict": weights, "divergence": {"steps": {}}}
+        | ({"optimizer_states": optimizers} if "optimizer_states" in content else {})
+    )
     file.parent.mkdir(exist_ok=True)
-    new = file.with_suffix(".new")
-    torch.save(own, new)
-    new.replace(file)
+    whole = io.BytesIO()
+    torch.save(own, whole)
+    write_atomically(file, whole.getvalue())

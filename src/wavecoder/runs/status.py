@@ -13,10 +13,11 @@ from rich.console import Console
 
 from wavecoder.runs import results, slurm
 from wavecoder.runs.plan import Job, short_names
-from wavecoder.runs.screen import plain, say, width_of, wrap
+from wavecoder.runs.screen import say, width_of, wrap
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import State, Store
 from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 _IDS = "slurm_ids.txt"
@@ -102,7 +103,8 @@ def show_status(folder: Path) -> None:
     now = _states_now(folder, jobs, states)
     for each in records:
         if each["job"] in now and now[each["job"]][0] == "completed" and (lost := results.diverged(each)):
-            now[each["job"]] = ("diverged", "" if lost == "diverged" else lost)
+            which = results.diverged_seeds(each)
+            now[each["job"]] = ("diverged", ": ".join(said for said in ("" if lost == "diverged" else lost, which) if said))
     counts = Counter(kind for kind, _ in now.values())
     order = ("completed", "diverged", "running", "queued", "failed", "lost", "interrupted", "outdated", "not begun")
     line = ", ".join(f"{counts[kind]:,} {kind}" for kind in order if counts[kind])
@@ -141,11 +143,11 @@ def _print_rows(rows: Sequence[tuple[str, str, str]], short: Mapping[str, str]) 
 def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> dict[str, tuple[str, str]]:
     """For each job, what it is doing, and what there is to say about it."""
     current = {job.name: _current(states.get(job.name, State()), job) for job in jobs}
-    open_ones = [job for job in jobs if current[job.name] != "completed"]
+    open_ones = [job for job in jobs if current[job.name] not in results.ENDED]
     queued: dict[str, slurm.QueuedTask] = {}
     lost: dict[str, str] = {}
     trouble = ""
-    works_in = {name: at for name, at in _folders_of_work(folder).items() if current.get(name, "completed") != "completed"}
+    works_in = {name: at for name, at in _folders_of_work(folder).items() if current.get(name, "completed") not in results.ENDED}
     locked = {at for at in {job.name for job in open_ones} | set(works_in.values()) if is_locked(folder / at / ".lock")}
     try:
         queued, lost = queued_jobs(folder, open_ones), lost_jobs(folder, open_ones)
@@ -165,7 +167,7 @@ def _states_now(folder: Path, jobs: Sequence[Job], states: dict[str, State]) -> 
             now[job.name] = ("queued", f"Slurm's job {task.id} on {task.nodes} has not come to it")
         elif job.name in lost:
             now[job.name] = ("lost", lost[job.name])
-        elif status in ("failed", "outdated"):
+        elif status in ("failed", "outdated", "diverged"):
             now[job.name] = (status, results.read_record(folder / job.name).get("error", ""))
         else:
             now[job.name] = ("interrupted" if status == "unfinished" else "not begun", trouble)
@@ -230,12 +232,12 @@ def _slurm_id(folder: Path, batch: Batch, number: int) -> str | None:
 
 
 def has_ended(folder: Path, job: Job, since: float) -> bool:
-    """Whether a job has completed, or has failed since some time, with the configuration that it has now."""
+    """Whether a job has completed or diverged, or has failed since some time, with the configuration that it has now."""
     record = results.read_record(folder)
     if record.get("config_fingerprint") != job.fingerprint:
         return False
     failed = record["status"] == "failed" and (folder / results.RESULTS).stat().st_mtime >= since
-    return failed or record["status"] == "completed"
+    return failed or record["status"] in results.ENDED
 
 
 def _where(record: dict[str, Any]) -> str:

@@ -4,12 +4,12 @@
 and made again from the folders if it is missing or damaged. Jobs never write to it, so it needs no locks that work on a cluster.
 """
 
-import contextlib
 import json
 import logging
 import os
 import sqlite3
-from collections.abc import Iterator, Mapping
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,12 @@ DATABASE = "sweep.db"
 _TABLES = """
 CREATE TABLE IF NOT EXISTS records (
     job TEXT PRIMARY KEY, stamp TEXT NOT NULL, modified REAL NOT NULL,
-    status TEXT NOT NULL, fingerprint TEXT, record TEXT NOT NULL);
+    status TEXT NOT NULL, fingerprint TEXT, record TEXT NOT NULL, checksum INTEGER NOT NULL);
 CREATE TABLE IF NOT EXISTS jobs (
-    job TEXT PRIMARY KEY, key TEXT NOT NULL, fingerprint TEXT NOT NULL, overrides TEXT NOT NULL);
+    job TEXT PRIMARY KEY, key TEXT NOT NULL, fingerprint TEXT NOT NULL, overrides TEXT NOT NULL, checksum INTEGER NOT NULL);
 """
+_RECORDS = "SELECT job, stamp, modified, status, fingerprint, record, checksum FROM records"
+_JOBS = "SELECT job, key, fingerprint, overrides, checksum FROM jobs"
 
 log = logging.getLogger(__name__)
 
@@ -39,9 +41,9 @@ class Store:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         try:
-            self._connection = self._open(folder / DATABASE)
-        except sqlite3.Error:
-            self._connection = self._open(":memory:")
+            self._connection = _opened(folder / DATABASE)
+        except (sqlite3.Error, OSError):
+            self._connection = _connected(":memory:")
 
     def __enter__(self) -> "Store":
         return self
@@ -49,37 +51,16 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self._connection.close()
 
-    def _open(self, file: Path | str) -> sqlite3.Connection:
+    def _write(self, *statements: tuple[str, Iterable[tuple[Any, ...]]]) -> None:
+        """Execute statements with all their rows, in memory from now on if the file cannot be written any more."""
         try:
-            return self._connected(file)
-        except sqlite3.DatabaseError as error:
-            other_tables = "no such column" in str(error)  # of another version
-            if not isinstance(file, Path) or (isinstance(error, sqlite3.OperationalError) and not other_tables):
-                raise  # cannot be written, or is in use
-            log.warning("%s is damaged, and is made again from the jobs' folders", file)
-            file.unlink()
-            return self._connected(file)
-
-    def _connected(self, file: Path | str) -> sqlite3.Connection:
-        connection = sqlite3.connect(file, timeout=30, isolation_level=None)
-        try:
-            connection.executescript(f"BEGIN IMMEDIATE; {_TABLES} COMMIT;")  # which fails if it cannot be written
-            connection.execute("SELECT job, stamp, modified, status, fingerprint, record FROM records").fetchone()
-            connection.execute("SELECT job, key, fingerprint, overrides FROM jobs").fetchone()
-        except BaseException:
-            connection.close()
-            raise
-        return connection
-
-    @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        self._connection.execute("BEGIN IMMEDIATE")
-        try:
-            yield self._connection
-        except BaseException:
-            self._connection.execute("ROLLBACK")
-            raise
-        self._connection.execute("COMMIT")
+            _execute(self._connection, statements)
+        except sqlite3.OperationalError:
+            kept = sqlite3.connect(":memory:", isolation_level=None)
+            self._connection.backup(kept)
+            self._connection.close()
+            self._connection = kept
+            _execute(self._connection, statements)
 
     def refresh(self) -> None:
         """Read the records that have changed, and forget those of jobs whose folders are gone."""
@@ -95,10 +76,13 @@ class Store:
             if "overrides" not in record:  # it has just begun, or is of an earlier version
                 record["overrides"] = results.read_overrides(self.folder / job)
             stamp, modified = found[job]
-            rows.append((job, stamp, modified, record["status"], record.get("config_fingerprint"), json.dumps(record)))
-        with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?)", rows)
-            connection.executemany("DELETE FROM records WHERE job = ?", [(job,) for job in gone])
+            stamp = "" if "damaged" in record else stamp  # so that every command that reads it says so
+            row = (job, stamp, modified, record["status"], record.get("config_fingerprint"), json.dumps(record))
+            rows.append((*row, _checksum(row)))
+        self._write(
+            ("INSERT OR REPLACE INTO records VALUES (?, ?, ?, ?, ?, ?, ?)", rows),
+            ("DELETE FROM records WHERE job = ?", [(job,) for job in gone]),
+        )
 
     def records(self) -> list[dict[str, Any]]:
         """The record of every job that has begun, with its name as `job`."""
@@ -118,8 +102,67 @@ class Store:
     def remember(self, jobs: Mapping[Job, str]) -> None:
         """Keep jobs that a command has asked for, with the keys of their configurations."""
         rows = [(job.name, key, job.fingerprint, json.dumps(job.overrides)) for job, key in jobs.items()]
-        with self._transaction() as connection:
-            connection.executemany("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?)", rows)
+        self._write(("INSERT OR REPLACE INTO jobs VALUES (?, ?, ?, ?, ?)", [(*row, _checksum(row)) for row in rows]))
+
+
+def _opened(file: Path) -> sqlite3.Connection:
+    """The file's content, made anew if it is damaged or of another version.
+
+    Raises:
+        sqlite3.OperationalError: It cannot be written, or is in use.
+    """
+    try:
+        return _connected(file)
+    except sqlite3.OperationalError:
+        raise
+    except sqlite3.DatabaseError:
+        log.warning("%s is damaged, and is made again from the jobs' folders", file)
+        for each in (file, file.with_name(f"{file.name}-journal")):
+            each.unlink(missing_ok=True)
+        return _connected(file)
+
+
+def _connected(file: Path | str) -> sqlite3.Connection:
+    connection = sqlite3.connect(file, timeout=30, isolation_level=None)
+    try:
+        connection.executescript(f"BEGIN IMMEDIATE; {_TABLES}")  # which fails if it cannot be written
+        _check(connection)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection) -> None:
+    """Compare all rows with their checksums, which SQLite itself has none of.
+
+    Raises:
+        sqlite3.DatabaseError: The file is damaged, or of another version.
+    """
+    try:
+        for columns in (_RECORDS, _JOBS):
+            for *row, checksum in connection.execute(columns):
+                if _checksum(tuple(row)) != checksum:
+                    raise sqlite3.DatabaseError("a row is damaged")
+    except sqlite3.OperationalError as error:  # no such column, no text
+        raise sqlite3.DatabaseError(str(error)) from error
+
+
+def _checksum(row: tuple[Any, ...]) -> int:
+    return zlib.crc32(repr(row).encode(errors="surrogatepass"))
+
+
+def _execute(connection: sqlite3.Connection, statements: Iterable[tuple[str, Iterable[tuple[Any, ...]]]]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for statement, rows in statements:
+            connection.executemany(statement, rows)
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:  # SQLite itself has ended it if the disk is full
+            connection.execute("ROLLBACK")
+        raise
 
 
 @dataclass(frozen=True)

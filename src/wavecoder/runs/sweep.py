@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -22,11 +22,13 @@ from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
 from wavecoder.runs.foreign import refuse_links
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
-from wavecoder.runs.screen import plain, say
+from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.text import plain
+from wavecoder.training.files import write_atomically
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
 _MANY = 50  # jobs that take more than a moment to check
@@ -53,8 +55,8 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     since, folder, composer = time.time(), Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     jobs = _plan(folder, composer, job_overrides(arguments, context.config_loader))
-    finish_divisions(folder, _incomplete(folder, jobs), composer)
-    missing = _incomplete(folder, jobs)
+    finish_divisions(folder, _without(folder, jobs, results.ENDED), composer)
+    missing = _without(folder, jobs, results.ENDED)
     on_slurm = str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
     queued = queued_jobs(folder, missing) if on_slurm and folder.exists() else {}
     new = [job for job in missing if job.name not in queued]
@@ -66,14 +68,16 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
 
     typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
-    OmegaConf.save(config, folder / "multirun.yaml")
+    write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(config))
     with Store(folder) as store:
         store.remember({job: composer.key(job.overrides) for job in jobs})
     for line in shared_seeds(jobs, composer):
         say(Console(), line)
     waiting = f"{len(queued)} queued or running, " if queued else ""
     place = os.path.relpath(folder)
-    print(f"{len(jobs) - len(missing)} complete, {waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
+    lost = len(_without(folder, jobs, ("completed",))) - len(missing)
+    complete = f"{len(jobs) - len(missing) - lost} complete, " + (f"{lost} diverged, " if lost else "")
+    print(f"{complete}{waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
     with _progress(folder, jobs, name_failed=on_slurm):
         if on_slurm:
             _run_on_slurm(config, context, folder, new, missing, since)
@@ -105,11 +109,13 @@ def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]
     return jobs
 
 
-def _incomplete(folder: Path, jobs: Iterable[Job]) -> list[Job]:
+def _without(folder: Path, jobs: Iterable[Job], statuses: Container[str]) -> list[Job]:
+    """Those of some jobs that have none of some statuses with the configuration that was asked for."""
     with Store(folder) as store:
         store.refresh()
         states = store.states()
-    return [job for job in jobs if states.get(job.name, State()) != State("completed", job.fingerprint)]
+    found = [(job, states.get(job.name, State())) for job in jobs]
+    return [job for job, state in found if not (state.status in statuses and state.fingerprint == job.fingerprint)]
 
 
 def _run_here(config: DictConfig, context: HydraContext, folder: Path, jobs: Sequence[Job], composer: Composer) -> None:
@@ -210,7 +216,7 @@ def _wait_for_slurm(folder: Path, asked: Sequence[Job]) -> None:
 def _progress(folder: Path, jobs: Sequence[Job], name_failed: bool) -> Iterator[None]:
     """Print while a sweep runs how many jobs are done, read from their records, so that it is the same under every launcher.
 
-    Failed jobs are named if they do it where nobody sees.
+    Those that failed or diverged are named if they do it where nobody sees.
     """
     end = threading.Event()
     thread = threading.Thread(target=_print_progress, args=(folder, jobs, end, name_failed), daemon=True)
@@ -232,11 +238,18 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
             states = store.states()
             found = [states.get(job.name, State()) for job in jobs]
             pairs = zip(jobs, found, strict=True)
-            failed = {job.name for job, state in pairs if state.status == "failed" and state.modified >= started}
-            for name in failed - named if name_failed else ():
-                _print_from_thread(f"failed: {name}: {results.read_record(folder / name).get('error')}")
-            named.update(failed)
-            return len(failed) + sum(state == State("completed", job.fingerprint) for state, job in zip(found, jobs, strict=True))
+            wrong = {
+                job.name: state.status
+                for job, state in pairs
+                if state.status in ("failed", "diverged") and state.modified >= started
+            }
+            for name in wrong.keys() - named if name_failed else ():
+                _print_from_thread(f"{wrong[name]}: {name}: {results.read_record(folder / name).get('error')}")
+            named.update(wrong)
+            return len(wrong) + sum(
+                job.name not in wrong and state.status in results.ENDED and state.fingerprint == job.fingerprint
+                for state, job in zip(found, jobs, strict=True)
+            )
 
         before = done = count_done()
         while not end.wait(pause):
@@ -280,7 +293,7 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
             say(console, f"Trained by different engines, which round differently: {counts}")
         say(console, f"Summary: {os.path.relpath(summary)}")
         typed.print_next_of_sweep(folder)
-    incomplete = _incomplete(folder, asked)
+    incomplete = _without(folder, asked, ("completed",))
     try:
         for name, why in lost_jobs(folder, incomplete).items():
             print(plain(f"lost: {name}: {why}"), file=sys.stderr)

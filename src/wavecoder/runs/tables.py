@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.results import as_rows, as_value, diverged, pool_seeds, varied
-from wavecoder.runs.screen import Column, Table, plain
+from wavecoder.runs.results import as_rows, as_value, dead, diverged, diverged_seeds, pool_seeds, problem, varied
+from wavecoder.runs.screen import Column, Table
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"
@@ -127,8 +128,8 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
     hidden = len(pooled) - len(shown)
     notes += [f"{hidden:,} more rows are in {SUMMARY}"] if hidden else []
     for job in shown:
-        if "error" in job:
-            notes.append(f"{_label(job, keys)} {job['status']}: {job['error']}")
+        about = [problem(job)] if "error" in job else [diverged_seeds(job), dead(job)]
+        notes += [f"{_label(job, keys)}: {said}" for said in about if said]
     title = f"Sweep of {len(jobs):,} jobs, best first: mean squared error per value"
     return Table(title, tuple(names), tuple(columns), tuple(notes))
 
@@ -143,11 +144,13 @@ def closing_line(results: Mapping[str, Any]) -> str:
     """The end of a run in one line."""
     after = f"after {results['timing']['steps']:,} steps in {results['timing']['fit_seconds']:.1f} s"
     if lost := diverged(results):
-        return f"{lost}: val/mse is not a number {after}"
-    line = f"val/mse {number(results['metrics']['val/mse']['mean'], 4)}"
-    if "val/mse/over_svd" in results["metrics"]:
-        line += f" = {number(results['metrics']['val/mse/over_svd']['mean'])} × SVD"
-    return f"{line} {after}"
+        seeds = diverged_seeds(results)
+        line = f"{lost}{f' ({seeds})' if seeds else ''}: val/mse is not a number"
+    else:
+        line = f"val/mse {number(results['metrics']['val/mse']['mean'], 4)}"
+        if "val/mse/over_svd" in results["metrics"]:
+            line += f" = {number(results['metrics']['val/mse/over_svd']['mean'])} × SVD"
+    return f"{line} {after}" + (f"; {constant}" if (constant := dead(results)) else "")
 
 
 def number(value: float | None, digits: int = 3) -> str:

@@ -26,9 +26,11 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import job as jobs_module
 from wavecoder.runs import results
+from wavecoder.runs.cli import explain
 from wavecoder.runs.plan import Composer, Job, short_names
+from wavecoder.runs.shapes import BATCH, fits
 from wavecoder.runs.stacks import split_stack
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import DamagedError, write_atomically
 
 TASKS = ".tasks"  # the folder in a sweep's
 
@@ -102,8 +104,8 @@ def read_batches(folder: Path) -> Iterator[Batch]:
     for file in sorted(folder.glob(f"{TASKS}/*/tasks.json")):
         try:
             yield _read(file)
-        except (ValueError, TypeError, KeyError):
-            log.warning("%s is damaged and left out", file)
+        except DamagedError as error:
+            log.warning("%s and left out", error)
 
 
 def remove_batch(folder: Path, batch: Batch) -> None:
@@ -148,8 +150,8 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
     """
     jobs, labels = batch.tasks[task], short_names([job for each in batch.tasks for job in each])
     for number, job in enumerate(jobs):
-        if results.is_complete(results.read_record(folder / job.name), job.fingerprint):
-            log.info("%s is complete already, nothing to do", job.name)
+        if results.has_ended(results.read_record(folder / job.name), job.fingerprint):
+            log.info("%s has ended already, nothing to do", job.name)
         else:
             if len(batch.tasks) == 1:
                 log.info("%d of %d: %s", number + 1, len(jobs), labels[job.name])
@@ -158,24 +160,29 @@ def run_jobs(batch: Batch, task: int, folder: Path, composer: Composer, context:
             if len(batch.tasks) > 1:
                 plain = config.hydra.job_logging.formatters.plain
                 plain.format = f"{labels[job.name].replace('%', '%%')}: {plain.format}"
-            run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+            try:
+                run_job(jobs_module.train, config, "hydra.sweep.dir", "hydra.sweep.subdir", context)
+            except (OSError, ValueError) as error:  # Hydra itself cannot write into the job's folder
+                if not isinstance(error, OSError) and not isinstance(error.__cause__, OSError):
+                    raise
+                log.error("job %s failed: %s", job.name, explain(error))
             configure_log(config.hydra.hydra_logging, config.hydra.verbose)
         if job.stacked:
             split_stack(folder, job, composer)
 
 
 def finish_divisions(folder: Path, jobs: Iterable[Job], composer: Composer) -> None:
-    """Divide the complete ensembles of earlier commands whose division was interrupted, so that they are not trained again.
+    """Divide the ensembles of earlier commands whose division was interrupted, so that they are not trained again.
 
     Args:
         folder: The sweep's.
-        jobs: Those that are not completed.
+        jobs: Those that have not ended.
         composer: Composes their configurations.
     """
     wanted = {(job.name, job.fingerprint) for job in jobs}
     for stack in {job for batch in read_batches(folder) for task in batch.tasks for job in task if job.stacked}:
         waits = any((job.name, job.fingerprint) in wanted for job in stack.stacked)
-        if waits and results.is_complete(results.read_record(folder / stack.name), stack.fingerprint):
+        if waits and results.has_ended(results.read_record(folder / stack.name), stack.fingerprint):
             split_stack(folder, stack, composer)
 
 
@@ -190,9 +197,15 @@ def _file(folder: Path, token: str) -> Path:
 
 
 def _read(file: Path) -> Batch:
-    content = json.loads(file.read_text(encoding="utf-8"))
+    try:
+        content = json.loads(file.read_bytes())
+    except (OSError, ValueError, RecursionError) as error:
+        raise DamagedError(f"{file} is damaged") from error
+    if not fits(content, BATCH):
+        raise DamagedError(f"{file} is damaged")
     tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
-    return Batch(**content | {"hydra_overrides": tuple(content["hydra_overrides"])}, tasks=tasks)
+    plain = {name: content[name] for name in ("token", "launcher", "host", "pid", "launched")}
+    return Batch(**plain, hydra_overrides=tuple(content["hydra_overrides"]), tasks=tasks)
 
 
 def _job(content: dict[str, Any]) -> Job:

@@ -17,9 +17,9 @@ from tempfile import TemporaryDirectory
 
 from wavecoder.runs import results
 from wavecoder.runs.plan import STACKS
-from wavecoder.runs.screen import plain
 from wavecoder.runs.settings import OF_SWEEPS, SettingError
 from wavecoder.runs.store import DATABASE, Store
+from wavecoder.runs.text import plain
 
 CURVES, AUTOENCODER = "tb", "autoencoder"  # a run's folder of curves, and in it that of its own; conf/logger/tensorboard.yaml
 _EVERY = 5  # seconds between two looks for new runs, as often as TensorBoard looks for new points

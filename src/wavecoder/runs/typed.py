@@ -32,6 +32,11 @@ def note_folder(setting: str, folder: str | Path) -> None:
     _resumed_by[:] = [f"{setting}={os.path.relpath(folder)}"]
 
 
+def begun_in() -> str:
+    """The setting with the folder in which a run or a sweep has begun; nothing if none has."""
+    return "".join(_resumed_by)
+
+
 def program(name: str) -> list[str]:
     """How one of our commands is called where this process was called so: as `wavecoder NAME`, or as a script of a checkout."""
     script = Path(_arguments[0]).with_name(f"{name}.py") if _arguments else Path()
@@ -51,14 +56,20 @@ def executable(name: str) -> list[str]:
     return [str(own) if near.startswith("..") else near]
 
 
-def interrupted() -> str:
-    """What to say when a command was interrupted: how it is resumed, in a command that can be copied."""
+def interrupted(what: str = "Interrupted") -> str:
+    """What to say when a command was interrupted: how it is resumed, in a command that can be copied.
+
+    Args:
+        what: What happened.
+    """
+    if not was_a_command():
+        return f"{what}; it resumes when it is started again"
     if not _resumed_by:
-        return "Interrupted before anything was begun"
+        return f"{what} before anything was begun"
     chosen = {argument.partition("=")[0] for argument in _arguments}
-    if chosen & {"sweep", "hydra.run.dir", "hydra.sweep.dir"} or "experiment=search" in _arguments:
-        return "Interrupted; the same command resumes it"
-    said, command = "Interrupted; to resume it:", [*program("train"), *_arguments[1:], *_resumed_by]
+    if chosen & {"run", "sweep", "hydra.run.dir", "hydra.sweep.dir"} or "experiment=search" in _arguments:
+        return f"{what}; the same command resumes it"
+    said, command = f"{what}; to resume it:", [*program("train"), *_arguments[1:], *_resumed_by]
     console = Console(stderr=True)
     line = f"{said} {shlex.join(command)}"
     return line if len(line) <= width_of(console) else "\n".join([said, *command_lines(command, console.width)])

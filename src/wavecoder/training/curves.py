@@ -1,6 +1,7 @@
 """A run's files for TensorBoard: curves with the errors first, a layout of charts, pictures, settings, points of the latent."""
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,6 +33,34 @@ class TensorBoardCurves(TensorBoardLogger):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_laid_out = False
+        self._is_resumed = False
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the names and sizes of the files of events, with all that was logged until now."""
+        self.experiment.flush()
+        sizes = {file.name: file.stat().st_size for file in self._event_files()}
+        return {"sizes": sizes, "is_laid_out": self._is_laid_out}
+
+    @rank_zero_only
+    def resume(self, state: Mapping[str, Any] | None) -> None:
+        """Take away what was logged since a checkpoint, so that nothing is there twice when it is logged again.
+
+        Called before anything is logged. Lines of references stay: they are over the whole run.
+
+        Args:
+            state: What `state` gave at the checkpoint; None if the run starts from the beginning.
+        """
+        sizes = state["sizes"] if state is not None else {}
+        for file in self._event_files():
+            if file.name not in sizes:
+                file.unlink()
+            elif file.stat().st_size > sizes[file.name]:
+                os.truncate(file, sizes[file.name])
+        self._is_resumed = bool(sizes)
+        self._is_laid_out = state is not None and bool(state["is_laid_out"])
+
+    def _event_files(self) -> list[Path]:
+        return sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -45,8 +74,10 @@ class TensorBoardCurves(TensorBoardLogger):
         """Give a run its line in the tab *HPARAMS*.
 
         What all runs have in common, settings and metrics, is not written: TensorBoard then looks into every run, and shows the
-        settings that differ first.
+        settings that differ first. A resumed run has its line.
         """
+        if self._is_resumed:
+            return
         self._add(hparams(dict(settings), {})[1])
 
     @rank_zero_only
@@ -86,7 +117,7 @@ class TensorBoardCurves(TensorBoardLogger):
     def log_reference(self, label: str, errors: Mapping[str, float], steps: int) -> None:
         """Draw the errors of a reference as lines over a whole run, in a run of its own beside the autoencoder's.
 
-        A resumed run leaves what is there, which is written completely or not at all.
+        A resumed run leaves what is there, which is written completely or not at all; a run that became longer replaces it.
 
         Args:
             label: What the reference is called.
@@ -94,13 +125,15 @@ class TensorBoardCurves(TensorBoardLogger):
             steps: Optimiser steps of the run.
         """
         folder, new = Path(self.log_dir).with_name(label), Path(self.log_dir).with_name(f".{label}")
-        if folder.exists():
+        suffix = f".to_{steps}"  # in the name of the file
+        if any(folder.glob(f"*{suffix}")):
             return
         shutil.rmtree(new, ignore_errors=True)
-        with SummaryWriter(str(new)) as writer:
+        with SummaryWriter(str(new), filename_suffix=suffix) as writer:
             for step in (0, steps):
                 for metric, error in errors.items():
                     writer.add_scalar(tag_of(metric), error, step)
+        shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
 
     def _add(self, summary: Summary, step: int = 0) -> None:

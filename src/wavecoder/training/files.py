@@ -1,11 +1,14 @@
 """Files in a run's folder, each written completely or not at all. NumPy is imported late: the command line imports this too."""
 
+import errno
 import io
 import logging
 import os
-import zipfile
-import zlib
+import re
+import shutil
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -19,10 +22,17 @@ log = logging.getLogger(__name__)
 ARRAYS = "reconstructions.npz"
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
-    """Write a file so that at any moment either all of it is there or the file that was there before.
+class DamagedError(ValueError):
+    """A file in a run's folder is damaged, or of something else. The message is one line with its path."""
 
-    The content goes to a temporary file beside it, which is then renamed.
+
+def write_atomically(path: Path, content: str | bytes) -> None:
+    """Write a file so that at any moment, of a power cut too, either all of it is there or the file that was there before.
+
+    The content goes to a temporary file beside it, which is then renamed; both are on the disk when this returns.
+
+    Raises:
+        OSError: It cannot be written; what was there before still is. The error names the file.
     """
     temporary = path.with_name(f".{path.name}.{token_hex(4)}")
     try:
@@ -31,9 +41,46 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except BaseException as error:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError):  # of a full disk it names no file, and otherwise the temporary one
+            raise type(error)(error.errno, error.strerror or str(error), str(path)) from error
         raise
+
+
+def _sync_folder(folder: Path) -> None:
+    """Bring a folder's list of names to the disk."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP):  # a file system that has no such thing
+            raise
+    finally:
+        os.close(handle)
+
+
+def set_aside(path: Path) -> None:
+    """Rename a damaged file, or a folder in its place, to `NAME.damaged`; an earlier one of that name is removed."""
+    aside = path.with_name(f"{path.name}.damaged")
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    else:
+        aside.unlink(missing_ok=True)
+    path.rename(aside)
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what processes that were killed have half-written in a run's folder. The run's lock must be held."""
+    for parent, folders, files in os.walk(folder):
+        for name in files:
+            if re.fullmatch(r"\..+\.[0-9a-f]{8}|.+\.new", name):
+                Path(parent, name).unlink(missing_ok=True)
+        for name in [each for each in folders if each.startswith(".") and Path(parent).name == "tb"]:  # half a reference's curves
+            shutil.rmtree(Path(parent, name))
+            folders.remove(name)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
@@ -45,19 +92,35 @@ def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
     write_atomically(folder / ARRAYS, content.getvalue())
 
 
-def read_arrays(folder: Path) -> "dict[str, ndarray] | None":
-    """The arrays that `write_arrays` wrote into a run's folder; None if there are none, or the file is damaged."""
+def read_arrays(folder: Path, members: int | None = None) -> "dict[str, ndarray] | None":
+    """The arrays that `write_arrays` wrote into a run's folder; None if there are none, or the file is damaged.
+
+    Args:
+        folder: The run's.
+        members: How many members the run has, if that is known.
+    """
     import numpy as np
+
+    from wavecoder.training.array_shapes import are_sound
 
     file = folder / ARRAYS
     if not file.exists():
         return None
     try:
         with np.load(file) as content:
-            return dict(content)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error):
-        log.warning("%s is damaged; what would be drawn or judged from it is missing", file)
-        return None
+            arrays = dict(content)
+        if are_sound(arrays, members):
+            return arrays
+    except Exception as error:  # of many kinds
+        log.debug("%s", error)
+    warn_once(f"{file} is damaged; what would be drawn or judged from it is missing")
+    return None
+
+
+@cache
+def warn_once(message: str) -> None:
+    """Warn of something that many readers find."""
+    log.warning("%s", message)
 
 
 def of_member(values: "ndarray", member: int) -> "ndarray":

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
+from typing import Any
 
 import lightning as L
 import torch
@@ -15,6 +16,8 @@ from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import flatten_parameters, trained_parameters
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.rng import seeded_draws
+from wavecoder.training.dead import ConstantOutputs
+from wavecoder.training.divergence import Divergence
 
 _STEPS_LOGGED = 50  # over which the training loss is averaged, as many as Lightning logs by default
 
@@ -34,11 +37,14 @@ class AutoencoderModule(L.LightningModule):
         make_optimizer: Makes the optimiser from a list of parameters.
         make_scheduler: Makes the schedule of the learning rate, stepped after every optimiser step; None keeps the rate.
         label: What the network is called in figures.
+        on_divergence: What happens when a member diverges, see `Divergence`.
 
     Attributes:
         ensemble: The networks.
         meter: The errors of the latest evaluation.
-        losses: The training losses of the epoch so far, one entry for each chunk.
+        losses: The training losses of the epoch so far, one entry for each chunk, means over the processes.
+        divergence: The members that have diverged.
+        constant: Members whose output is the same for every validation signal, after a test.
         first_step: The optimiser step at which this process began: above 0 if it resumed from a checkpoint.
     """
 
@@ -51,6 +57,7 @@ class AutoencoderModule(L.LightningModule):
         make_optimizer: Callable[..., Optimizer],
         make_scheduler: Callable[[Optimizer], LRScheduler] | None = None,
         label: str = "",
+        on_divergence: str = "auto",
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -61,14 +68,20 @@ class AutoencoderModule(L.LightningModule):
         self.make_scheduler = make_scheduler
         self.label = label
         self.meter = ErrorMeter()
+        self.constant = ConstantOutputs()
         self.losses: list[Float[Tensor, "step member"]] = []
+        seeds = range(problem.seed, problem.seed + problem.ensemble.num_members)
+        self.divergence = Divergence(seeds, on_divergence)
         self.first_step = 0
         self.engine: Engine | None = None
 
     def forward(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
-        """Every member's reconstruction of the same signals, or of its own; what networks draw is the same every time."""
+        """Every member's reconstruction of the same signals, or of its own; what networks draw is the same every time.
+
+        NaN where a member has diverged.
+        """
         with self._evaluation_draws(signals.device):
-            return self._reconstruct(signals)
+            return self.divergence.masked(self._reconstruct(signals))
 
     def _reconstruct(self, signals: Float[Tensor, "*member batch time"]) -> Float[Tensor, "member batch time"]:
         return self.engine.reconstruct(signals) if self.engine is not None else self.ensemble(signals)
@@ -102,6 +115,12 @@ class AutoencoderModule(L.LightningModule):
         if self.engine is None:  # it resumed after its last step; it is measured as if it had just been trained
             self.on_train_start()
 
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["divergence"] = self.divergence.state_dict()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.divergence.load_state_dict(checkpoint["divergence"])
+
     def _average(self, values: Tensor) -> Tensor:
         """Average a tensor over the processes, in place."""
         return self.trainer.strategy.reduce(values, reduce_op="mean")
@@ -111,7 +130,9 @@ class AutoencoderModule(L.LightningModule):
 
     def training_step(self, chunk: Chunk, batch_idx: int) -> None:
         assert self.engine is not None
-        losses = self.engine.execute(chunk)
+        self.divergence.remember(self.engine)
+        losses = self._average(self.engine.execute(chunk))  # so that all processes see the same
+        self.divergence.check(self.engine, losses, self.global_step)
         self.losses.append(losses)
         # Lightning counts calls of its own wrapper of the optimiser, which the engine does not use
         progress = self.trainer.fit_loop.epoch_loop.manual_optimization.optim_step_progress
@@ -121,7 +142,7 @@ class AutoencoderModule(L.LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the training losses, means of some steps each: the host reads them once an epoch, not once a step."""
-        losses = self._average(torch.cat(self.losses)).mean(1).cpu()
+        losses = self.divergence.mean(torch.cat(self.losses)).cpu()
         step = self.global_step - len(losses)
         for part in losses.split(_STEPS_LOGGED):
             step += len(part)
@@ -144,19 +165,30 @@ class AutoencoderModule(L.LightningModule):
                 meter.add(batch.metric, self.engine.squared_errors(batch.inputs, batch.targets), batch.inputs.shape[-2])
 
     def on_validation_epoch_end(self) -> None:
-        self.report({metric: errors.mean() for metric, errors in self.meter.compute().items()})
+        self.meter.discard(list(self.divergence.steps))
+        self.report(self.meter.compute())
 
-    def report(self, metrics: Mapping[str, Float[Tensor, ""]]) -> None:
-        """Give metrics of an evaluation to the logger, and to callbacks that monitor some of them.
+    def report(self, metrics: Mapping[str, Float[Tensor, " member"]]) -> None:
+        """Give means of metrics of an evaluation to the logger, and to callbacks that monitor some of them.
+
+        They are means over the members that have not diverged.
 
         What `self.log_dict` does for the same costs as much as a hundred optimiser steps.
         """
-        means = self._average(torch.stack(list(metrics.values()))) if metrics else torch.empty(0)
+        of_members = [self.divergence.mean(values) for values in metrics.values()]
+        means = self._average(torch.stack(of_members)) if metrics else torch.empty(0)
         self.trainer.callback_metrics.update(zip(metrics, means, strict=True))
         if self.logger is not None:
             self.logger.log_metrics(dict(zip(metrics, means.tolist(), strict=True)), self.global_step)
 
     # The test at the end of a run measures as the validation does, with the training signals added (see the data module).
-    on_test_epoch_start = on_validation_epoch_start
-    test_step = validation_step
+    def on_test_epoch_start(self) -> None:
+        self.on_validation_epoch_start()
+        self.constant = ConstantOutputs()
+
+    def test_step(self, batch: EvaluationBatch, batch_idx: int) -> None:
+        self.validation_step(batch, batch_idx)
+        if batch.metric == "val/mse":
+            self.constant.update(batch.inputs, self)
+
     on_test_epoch_end = on_validation_epoch_end

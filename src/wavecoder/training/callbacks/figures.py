@@ -178,7 +178,8 @@ def file_reconstructions(
     picked = errors.argsort()[torch.linspace(0, len(inputs) - 1, min(_EXAMPLES, len(inputs))).round().long()]
     signals_shown = many.take(picked).unscaled()
     scaled = source.scaling.apply(signals_shown)
-    tensors = {"signals": signals_shown, "scale": scaled.scale.squeeze(-1), "latent": module.ensemble.encode(inputs)}
+    tensors = {"signals": signals_shown, "scale": scaled.scale.squeeze(-1)}
+    tensors["latent"] = module.divergence.masked(module.ensemble.encode(inputs))
     tensors["autoencoder_signals"] = scaled.undo(module(scaled.values))
     for name, reference in references.items():
         if not reference.denoises:
@@ -208,7 +209,7 @@ def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str
     r = torch.linspace(-3, 3, 301, device=datamodule.device) * prior.sigma
     family = torch.arange(len(prior.families), device=r.device)[:, None].expand(-1, len(r))
     drawn = signals.sinusoids(family, r.expand(len(prior.families), -1), prior.families)
-    latent = module.ensemble.encode(drawn.evaluate(prior.times).flatten(0, 1))
+    latent = module.divergence.masked(module.ensemble.encode(drawn.evaluate(prior.times).flatten(0, 1)))
     if latent.shape[-1] != 1:
         return {}
     latent = latent.squeeze(-1)

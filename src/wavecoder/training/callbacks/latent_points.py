@@ -44,7 +44,7 @@ class LatentPoints(L.Callback):
         else:
             return
         member = median_member(pl_module.meter.compute()["val/mse"])
-        latents = pl_module.ensemble.encode(inputs)[member].flatten(1)
+        latents = pl_module.divergence.masked(pl_module.ensemble.encode(inputs))[member].flatten(1)
         if latents.shape[1] == 1 and "r" in columns:  # a line says more beside the frequency, in which the family is a curve
             r = torch.tensor([float(value) for value in columns["r"]], device=latents.device)
             latents = torch.stack([latents[:, 0] / latents.std().clamp(min=1e-6), r / r.std()], dim=1)

@@ -56,7 +56,8 @@ class TrainingProgress(L.Callback):
             refresh_per_second=4,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total, epoch=self._epoch(trainer), status="")
+        done = trainer.global_step  # above 0 if the run is resumed
+        self._task = self._bar.add_task("", total=total, completed=done, epoch=self._epoch(trainer), status="")
         self._bar.start()
 
     def on_train_batch_end(
@@ -87,7 +88,7 @@ class TrainingProgress(L.Callback):
     def _read_loss(self, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
         if pl_module.losses:
-            self._loss = pl_module.losses[-1].mean().item()
+            self._loss = pl_module.divergence.mean(pl_module.losses[-1]).mean().item()
 
     def _epoch(self, trainer: L.Trainer) -> str:
         return f"{min(trainer.current_epoch + 1, trainer.max_epochs or 1)}/{trainer.max_epochs}"

@@ -32,11 +32,18 @@ class ReferenceErrors(L.Callback):
         errors: Their errors, by name and metric; means over members where each has inputs of its own.
         draws: Their errors in each draw of the noisy test signal, by name and metric, `[draw]`, or `[member, draw]` where each
             member has draws of its own; in the first process alone.
+
+    Raises:
+        ValueError: The rank is below 1, or there is no such basis.
     """
 
     moments: Moments
 
     def __init__(self, rank: int, basis: str) -> None:
+        if rank < 1:
+            raise ValueError(f"rank={rank}: must be at least 1")
+        if basis not in ("fitted", "population"):
+            raise ValueError(f"basis={basis}: must be fitted or population")
         self.rank = rank
         self.basis = basis
         self.references: dict[str, Reference] = {}
@@ -67,7 +74,7 @@ class ReferenceErrors(L.Callback):
 
     def on_validation_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
-        pl_module.report({metric: ratio.mean() for metric, ratio in self.ratios(pl_module).items()})
+        pl_module.report(self.ratios(pl_module))
 
     on_test_epoch_end = on_validation_epoch_end
 

@@ -44,14 +44,18 @@ class LinearSubspace(L.Callback):
         for name, members in values.items():
             self.history.setdefault(name, []).append(members.tolist())
         if trainer.logger is not None:
-            trainer.logger.log_metrics({name: members.mean().item() for name, members in values.items()}, trainer.global_step)
+            means = {name: pl_module.divergence.mean(members).item() for name, members in values.items()}
+            trainer.logger.log_metrics(means, trainer.global_step)
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         if not trainer.is_global_zero:
             return
         assert isinstance(pl_module, AutoencoderModule)
         folder = Path(trainer.default_root_dir) / "figures"
-        panels = {LABELS[name]: {"": np.median(values, axis=1)} for name, values in self.history.items()}
+        panels = {
+            LABELS[name]: {"": np.median(np.array(values)[:, pl_module.divergence.others], axis=1)}
+            for name, values in self.history.items()
+        }
         if panels:  # there may have been no validation
             write_figure(folder, "convergence", plots.convergence(self.steps, panels, "On the way to the SVD's subspace"))
         network = pl_module.ensemble.network

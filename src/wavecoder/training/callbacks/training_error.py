@@ -14,9 +14,14 @@ class TrainingError(L.Callback):
 
     Args:
         signals: How many are measured, of each member if each has its own.
+
+    Raises:
+        ValueError: It is below 1.
     """
 
     def __init__(self, signals: int) -> None:
+        if signals < 1:
+            raise ValueError(f"signals={signals}: must be at least 1")
         self.signals = signals
         self._batch: EvaluationBatch | None = None
 
@@ -30,4 +35,4 @@ class TrainingError(L.Callback):
             self._batch = whole._replace(inputs=inputs, targets=inputs)
         meter = ErrorMeter()
         pl_module.measure(self._batch, meter)
-        pl_module.report({metric: errors.mean() for metric, errors in meter.compute().items()})
+        pl_module.report(meter.compute())

@@ -1,0 +1,50 @@
+"""What Hydra keeps in `.hydra/` in a run's folder: the configuration, Hydra's own settings, and what the command line chose."""
+
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from wavecoder.training.files import DamagedError
+
+
+def read_config(folder: Path, name: str = "config") -> DictConfig:
+    """The composed configuration of a run without its `hydra` node, or with `name="hydra"` that node alone.
+
+    Raises:
+        FileNotFoundError: There is none.
+        DamagedError: It is damaged.
+    """
+    file = folder / ".hydra" / f"{name}.yaml"
+    content = _read(file)
+    if (
+        not isinstance(content, DictConfig)
+        or not content
+        or (name == "hydra" and not isinstance(content.get("hydra"), DictConfig))
+    ):
+        raise DamagedError(f"{file} is damaged")
+    return content
+
+
+def read_overrides(folder: Path) -> list[str]:
+    """What the command line chose for a run, in the words of Hydra.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        DamagedError: It is damaged.
+    """
+    file = folder / ".hydra" / "overrides.yaml"
+    content = _read(file)
+    given = OmegaConf.to_container(content) if isinstance(content, ListConfig) else None
+    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+        raise DamagedError(f"{file} is damaged")
+    return [str(each) for each in given]
+
+
+def _read(file: Path) -> Any:
+    try:
+        return OmegaConf.load(file)
+    except FileNotFoundError:
+        raise
+    except Exception as error:  # of many kinds: YAML's, OmegaConf's, of text that is none, of dates that do not exist
+        raise DamagedError(f"{file} is damaged") from error

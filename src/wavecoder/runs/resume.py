@@ -1,0 +1,166 @@
+"""A run by its folder alone (`run=FOLDER`), and more epochs for a complete one (`extend=true`).
+
+What stands in a run's folder is data: it is composed again, and the run is resumed only if that gives the same configuration, so
+that it never starts over by `run=FOLDER`.
+"""
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from wavecoder.runs import results
+from wavecoder.runs.hydra_files import read_config, read_overrides
+from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.files import DamagedError
+
+_TYPED_ONLY = ("allow_targets", "extend")  # what a file cannot ask for
+_EPOCHS = "trainer.max_epochs"
+
+_asked: list[Path] = []  # the folder that was given as run=FOLDER, if one was
+
+
+def expand(arguments: Sequence[str]) -> list[str]:
+    """Arguments in which `run=FOLDER` is replaced by those with which the run in that folder was started.
+
+    What was typed beside it takes the place of what the folder says of the same key.
+
+    Args:
+        arguments: Those of the command, options before choices.
+
+    Raises:
+        SettingError: It is not the folder of a run, what Hydra keeps in it is damaged, or a sweep was asked for.
+    """
+    _asked.clear()
+    given = [argument for argument in arguments if argument.startswith("run=")]
+    if not given:
+        return list(arguments)
+    typed = [argument for argument in arguments if argument not in given]
+    for argument in (*given[1:], *typed):
+        if argument in ("-m", "--multirun", *given[1:]) or _key(argument) in ("hydra.run.dir", "hydra.mode", "sweep"):
+            raise SettingError(f"{argument}: must be left out beside {given[0]}, which resumes the one run in that folder")
+    folder = Path(given[0].partition("=")[2]).expanduser().absolute()
+    recorded, options, cwd = _read(folder, given[0])
+    if any(_key(each) == "data.path" for each in recorded) and cwd.is_dir():
+        os.chdir(cwd)  # the path of signals is relative to it
+    _asked.append(folder)
+    left_out = {*map(_key, typed), *_TYPED_ONLY}
+    meant = [f"hydra.run.dir={_quoted(str(folder))}", *(each for each in recorded if _key(each) not in left_out)]
+    place = arguments.index(given[0])
+    return [*options, *arguments[:place], *meant, *arguments[place + 1 :]]
+
+
+def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
+    """The overrides of a run, the options that name its configuration, and where it was started, as Hydra keeps them.
+
+    Raises:
+        SettingError: It is not the folder of a run, or what Hydra keeps in it is damaged.
+    """
+    if not folder.is_dir():
+        raise SettingError(f"{given}: {'not a folder' if folder.exists() else 'no such folder'}; must be that of a run")
+    try:
+        recorded, hydra = read_overrides(folder), read_config(folder, "hydra").hydra
+        sources = [source for source in hydra.runtime.config_sources if source["provider"] == "command-line"]
+        options = [f"--config-name={hydra.job.config_name}", *(f"--config-dir={source['path']}" for source in sources)]
+        of_hydra = [str(each) for each in hydra.overrides.hydra if _key(str(each)) == "hydra.searchpath"]
+        return [*of_hydra, *recorded], options, Path(str(hydra.runtime.cwd))
+    except FileNotFoundError as error:
+        raise SettingError(f"{given}: not the folder of a run; it has no .hydra/{Path(error.filename).name}") from error
+    except DamagedError as error:
+        raise SettingError(f"{error}, so the run cannot be resumed by its folder") from error
+    except (TypeError, KeyError, OmegaConfBaseException) as error:
+        raise SettingError(f"{folder}/.hydra/hydra.yaml is damaged, so the run cannot be resumed by its folder") from error
+
+
+def _key(argument: str) -> str:
+    return argument.partition("=")[0].lstrip("+~")
+
+
+def _quoted(text: str) -> str:
+    """A value that Hydra reads as this text, whatever is in it."""
+    return "'" + text.replace("'", r"\'").replace("${", r"\${") + "'"
+
+
+def check(config: DictConfig, settings: Settings, folder: Path) -> None:
+    """Refuse to resume by its folder what has become another run, and to extend what cannot be; writes nothing.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        settings: The checked settings.
+        folder: The run's.
+
+    Raises:
+        SettingError: The folder's run is another one, or cannot be extended.
+    """
+    if not (_asked or settings.extend):
+        return
+    record, wanted = results.read_record(folder), results.fingerprint(config)
+    if settings.extend:
+        _check_extension(config, settings, folder, record)
+    elif record.get("config_fingerprint", wanted) != wanted:
+        changed = _changed(config, folder)
+        remedy = "; extend=true continues a complete run" if changed == [_EPOCHS] else ""
+        raise SettingError(f"run={folder}: {_what_differs(changed)}, so it would be another run{remedy}")
+
+
+def _check_extension(config: DictConfig, settings: Settings, folder: Path, record: Mapping[str, Any]) -> None:
+    wanted = results.fingerprint(config)
+    if record.get("config_fingerprint") == wanted:
+        return  # an extension that was interrupted, or is complete
+    if record["status"] != "completed":
+        raise SettingError(f"extend=true: {folder} holds no complete run; it can be resumed by run=FOLDER if it has begun")
+    if filled := [str(key) for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)]:
+        said = "was filled in for the run's own epochs, at whose end the schedule has ended"
+        raise SettingError(f"extend=true: scheduler.{filled[0]} {said}")
+    before, now = _epochs_of(settings, record), int(settings.trainer["max_epochs"])
+    if now < before:
+        raise SettingError(f"{_EPOCHS}={now}: must be above the {before} of the run that extend=true continues")
+    if not is_extension(config, record):
+        raise SettingError(f"extend=true: {_what_differs(_changed(config, folder, _EPOCHS))}, not {_EPOCHS} alone")
+    if not (folder / results.LAST_CHECKPOINT).exists():
+        raise SettingError(f"extend=true: {folder / results.LAST_CHECKPOINT} is missing, from which the run would continue")
+    if any((parent / "multirun.yaml").exists() for parent in folder.parents[:2]):
+        raise SettingError(f"extend=true: {folder} is a job of a sweep, whose folder and command say how long it is")
+
+
+def is_extension(config: DictConfig, record: Mapping[str, Any]) -> bool:
+    """Whether a configuration asks to extend a complete run, and differs from its own in a greater number of epochs alone."""
+    if not config.extend or record["status"] != "completed":
+        return False
+    settings, before = from_config(config), config.copy()
+    OmegaConf.set_readonly(before, False)
+    OmegaConf.update(before, _EPOCHS, epochs := _epochs_of(settings, record))
+    same = results.fingerprint(before) == record.get("config_fingerprint")
+    return same and epochs < int(settings.trainer["max_epochs"])
+
+
+def _epochs_of(settings: Settings, record: Mapping[str, Any]) -> int:
+    """How many epochs a complete run has had."""
+    return int(record["timing"]["steps"]) // (settings.steps // int(settings.trainer["max_epochs"]))
+
+
+def _changed(config: DictConfig, folder: Path, *but: str) -> list[str]:
+    """The settings whose values are others than those that Hydra keeps in a run's folder, as far as they can be read."""
+    try:
+        old, new = (dict(_leaves(OmegaConf.to_container(each))) for each in (read_config(folder), config))
+    except (OSError, DamagedError):
+        return []
+    apart = {*results.NOT_IN_FINGERPRINT, *but}
+    return [key for key in {**old, **new} if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & apart]
+
+
+def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, dict):
+        for key, each in value.items():
+            yield from _leaves(each, f"{prefix}.{key}" if prefix else str(key))
+    else:
+        yield prefix, value
+
+
+def _what_differs(changed: Sequence[str]) -> str:
+    if not changed:
+        return "its configuration, or the file of its signals, has changed since"
+    return f"{', '.join(changed[:4])} {'differs' if len(changed) == 1 else 'differ'} from what its folder says"

@@ -1,0 +1,88 @@
+"""The trainer, the callbacks and the logger made before the run, so that what they refuse leaves nothing. Imports Lightning."""
+
+import logging
+import warnings
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+
+from wavecoder.references import REFERENCES
+from wavecoder.runs import build
+from wavecoder.runs.run import make_trainer
+from wavecoder.runs.settings import SettingError, Settings, leaves, no_such_setting
+from wavecoder.training.callbacks.references import ReferenceErrors
+from wavecoder.training.callbacks.subspace import LinearSubspace
+from wavecoder.training.callbacks.training_error import TrainingError
+
+_FOLDERS = ("dirpath", "folder", "save_dir")  # arguments that are folders, of our callbacks and Lightning's
+
+
+def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[tuple[str, Path]]:
+    """Refuse a trainer, callbacks and a logger that cannot be made, or that ask for what no run has.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        settings: The checked settings.
+        folder: The run's, which need not exist.
+
+    Returns:
+        The folders in which they are going to write, by the settings that choose them.
+
+    Raises:
+        SettingError: One of them cannot be made.
+    """
+    with _as_the_job(config, folder):
+        callbacks: dict[str, Any] = build.make_objects(config, "callbacks")
+        make_trainer(config, folder, callbacks)
+        given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
+    kinds = {type(callback) for callback in callbacks.values()}
+    if LinearSubspace in kinds and ReferenceErrors not in kinds:
+        raise SettingError("~callbacks.references: cannot be left out; callbacks.subspace compares networks with them")
+    reported = set(_reported(settings, kinds, has_logger=bool(config.logger.get("_target_"))))
+    for name, callback in callbacks.items():
+        if isinstance(callback, ReferenceErrors) and callback.rank > settings.data.signal_length:
+            allowed = f"at most data.signal_length={settings.data.signal_length}"
+            raise SettingError(f"callbacks.{name}.rank={callback.rank}: must be {allowed}")
+        metric = getattr(callback, "monitor", None)
+        of_others = any(not kind.__module__.startswith(("wavecoder.", "lightning.")) for kind in kinds)  # may report any
+        if metric is not None and metric not in reported and not of_others:
+            raise SettingError(f"callbacks.{name}.monitor={metric}: {no_such_setting(metric, reported, 'nothing reports it')}")
+    return [(key, Path(value).absolute()) for key, value in leaves(given) if key.rpartition(".")[2] in _FOLDERS and value]
+
+
+@contextmanager
+def _as_the_job(config: DictConfig, folder: Path) -> Iterator[None]:
+    """What `${hydra:…}` refers to as in the job that is not there yet, and no messages, which come again when it is."""
+    hydra: Any = HydraConfig.instance()
+    known, hydra.cfg = hydra.cfg, config  # its `set_config` would copy all of it
+    with read_write(config), open_dict(config.hydra.runtime):
+        config.hydra.runtime.output_dir = str(folder)
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
+        hydra.cfg = known
+        with read_write(config), open_dict(config.hydra.runtime):
+            config.hydra.runtime.output_dir = MISSING
+
+
+def _reported(settings: Settings, kinds: Collection[type], has_logger: bool) -> Iterator[str]:
+    """The metrics that a run with callbacks of these kinds reports, which others can monitor."""
+    levels = [f"_noise_{std}" for std in settings.noise.eval_std]
+    errors = ["val/mse"] + [f"val/mse{level}" for level in levels]
+    if settings.data.path is None:
+        errors += [f"sine/{kind}{level}" for kind in ("mse", "mean_mse") for level in levels]
+    if TrainingError in kinds and has_logger:
+        errors.append("train/mse")
+    yield from errors
+    if ReferenceErrors in kinds:
+        shown = {name: reference for name, reference in REFERENCES.items() if reference.show_ratio}
+        for name, reference in shown.items():
+            yield from (f"{error}/over_{name}" for error in errors if "_noise_" in error or not reference.denoises)

@@ -1,0 +1,112 @@
+"""Values of settings against the annotations of what takes them: numbers where numbers belong, as many as are taken."""
+
+import math
+import types
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from inspect import Parameter
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from wavecoder.runs.settings import SettingError, as_typed, leaves
+
+_LARGEST = 3.4028234663852886e38  # of 32 bits
+_PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", types.NoneType: "null"}
+_LISTS = (list, tuple, set, Sequence, Collection, Iterable)
+
+
+def annotations(kind: Any) -> dict[str, Any]:
+    """The annotations of what a class or a function takes, by name, as far as they can be read."""
+    try:
+        return get_type_hints(getattr(kind, "__init__") if isinstance(kind, type) else kind)  # noqa: B009 - as mypy wants it
+    except (AttributeError, NameError, TypeError):  # made for type checkers alone, or not written in Python
+        return {}
+
+
+def refuse_unfit_values(
+    group: str, values: Mapping[str, Any], expected: Mapping[str, Any], taken: Mapping[str, Parameter]
+) -> None:
+    """Refuse values of another type than what takes them says, and numbers that are none.
+
+    Args:
+        group: Where the values are in the configuration.
+        values: Them, by key.
+        expected: The annotations of what takes them, by key.
+        taken: Its parameters: their defaults are allowed whatever the annotations say.
+
+    Raises:
+        SettingError: There is one.
+    """
+    for key, value in values.items():
+        setting = f"{group}.{key}={as_typed(value)}"
+        if not all(math.isfinite(number) and abs(number) <= _LARGEST for number in numbers(value)):
+            raise SettingError(f"{setting}: must be of finite numbers that 32 bits can hold")
+        has_default = key in taken and taken[key].default is value
+        if key in expected and not has_default and not fits(value, expected[key]):
+            raise SettingError(f"{setting}: must be {describe(expected[key])}")
+
+
+def numbers(value: object) -> Iterator[float]:
+    """All numbers in a value, which may be a list or a mapping."""
+    for _, each in leaves(value):
+        if isinstance(each, int | float) and not isinstance(each, bool):
+            yield each
+
+
+def fits(value: Any, annotation: Any) -> bool:
+    """Whether a value of a configuration can be what an annotation says.
+
+    What a configuration cannot hold, as a tensor, can be made from text or by a `_target_`, so that is not refused.
+
+    Example:
+        >>> fits([0.9, 0.999], tuple[float, float]), fits([0.9], tuple[float, float]), fits("maybe", bool | None)
+        (True, False, False)
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        plain = [each for each in inner if each in _PLAIN or get_origin(each) is not None]
+        return any(fits(value, each) for each in plain or inner) or (plain == [types.NoneType] and _may_be_made(value, inner))
+    if origin is Literal:
+        return value in inner
+    if isinstance(value, dict) and "_target_" in value:
+        return annotation not in _PLAIN
+    if annotation in _PLAIN:
+        taken = {int: (int,), float: (int, float)}.get(annotation, (annotation,))
+        return isinstance(value, taken) and isinstance(value, bool) == (annotation is bool)
+    container = origin or annotation
+    if container in _LISTS:
+        return isinstance(value, list) and _elements_fit(value, container, inner)
+    if isinstance(container, type) and issubclass(container, Mapping):
+        return isinstance(value, dict)
+    return True
+
+
+def _may_be_made(value: Any, annotations: Iterable[Any]) -> bool:
+    return any(fits(value, each) for each in annotations if each is not types.NoneType)
+
+
+def _elements_fit(values: list[Any], container: Any, inner: tuple[Any, ...]) -> bool:
+    if container is tuple and inner and inner[-1] is not Ellipsis:
+        return len(values) == len(inner) and all(map(fits, values, inner))
+    return not inner or all(fits(value, inner[0]) for value in values)
+
+
+def describe(annotation: Any) -> str:
+    """What an annotation allows, in words.
+
+    Example:
+        >>> describe(tuple[float, float]), describe(bool | None)
+        ('a list of 2 (each a finite number)', 'true or false, or null')
+    """
+    origin, inner = get_origin(annotation), get_args(annotation)
+    if origin in (Union, types.UnionType):
+        return ", or ".join(dict.fromkeys(map(describe, inner)))
+    if origin is Literal:
+        return f"one of {', '.join(map(str, inner))}"
+    if annotation in _PLAIN:
+        return _PLAIN[annotation]
+    container = origin or annotation
+    if container in _LISTS:
+        size = f" of {len(inner)}" if container is tuple and inner and inner[-1] is not Ellipsis else ""
+        return f"a list{size}" + (f" (each {describe(inner[0])})" if inner else "")
+    if isinstance(container, type) and issubclass(container, Mapping):
+        return "a mapping"
+    return str(getattr(annotation, "__name__", annotation))

@@ -1,0 +1,163 @@
+"""A run resumed by its folder alone, and a complete run that is continued."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import JOB, OWN_NETWORKS, Run, composed, kill, made_up_record, record_of, records, start, until
+from held import HELD, hold, release
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import OmegaConf
+from same_end import assert_same_end
+
+from wavecoder.runs import results, resume
+from wavecoder.runs.plan import without_hydra
+from wavecoder.runs.settings import SettingError, from_config
+
+
+def _begun(folder: Path, *overrides: str) -> Path:
+    """A folder as Hydra leaves it."""
+    (folder / ".hydra").mkdir(parents=True)
+    config = composed(*overrides)
+    OmegaConf.save(OmegaConf.create({"hydra": config.hydra}), folder / ".hydra" / "hydra.yaml")
+    OmegaConf.save(config.hydra.overrides.task, folder / ".hydra" / "overrides.yaml")
+    OmegaConf.save(without_hydra(config), folder / ".hydra" / "config.yaml")
+    return folder
+
+
+def test_a_folder_stands_for_the_choices_of_its_run(tmp_path: Path) -> None:
+    run = _begun(tmp_path / "relu,it's=1 [a]", "activation=relu", "latent=2", "seed=3", "extend=true")
+    expanded = resume.expand([f"run={run}", "threads=1", "seed=4"])
+    assert expanded[0] == "--config-name=train"
+    assert expanded[2:] == ["activation=relu", "latent='2'", "threads=1", "seed=4"]
+    assert OverridesParser.create().parse_override(expanded[1]).value() == str(run)
+    assert resume.expand(["seed=4"]) == ["seed=4"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["run=nothing"], "run=nothing: no such folder; must be that of a run"),
+        (["run=file"], "run=file: not a folder; must be that of a run"),
+        (["run=empty"], "run=empty: not the folder of a run; it has no .hydra/overrides.yaml"),
+        (["-m", "run=begun"], "-m: must be left out beside run=begun, which resumes the one run in that folder"),
+        (["run=begun", "sweep=s"], "sweep=s: must be left out beside run=begun, which resumes the one run in that folder"),
+        (["run=begun", "run=empty"], "run=empty: must be left out beside run=begun, which resumes the one run in that folder"),
+    ],
+)
+def test_what_is_not_the_folder_of_a_run_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], said: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file").touch()
+    Path("empty").mkdir()
+    _begun(Path("begun"))
+    with pytest.raises(SettingError) as error:
+        resume.expand(arguments)
+    assert str(error.value) == said
+
+
+@pytest.mark.parametrize("name", ["overrides", "hydra"])
+@pytest.mark.parametrize("content", [b"", b"{", b"a: 1", b"- [1]", b"\xff\xfe\x00", b"!!python/object/apply:os.getcwd []"])
+def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
+    file = _begun(tmp_path / "run") / ".hydra" / f"{name}.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SettingError) as error:
+        resume.expand([f"run={tmp_path / 'run'}"])
+    assert str(error.value) == f"{file} is damaged, so the run cannot be resumed by its folder"
+
+
+SIZE = ("data.train_size=640", "data.batch_size=64")
+SIX = "trainer.max_epochs=6"
+MORE = (*SIZE, "trainer.max_epochs=60", "extend=true")
+
+
+def _complete(folder: Path, *overrides: str) -> Path:
+    _begun(folder, *SIZE, SIX, *overrides)
+    record = made_up_record([0.5]) | {"config_fingerprint": results.fingerprint(composed(*SIZE, SIX, *overrides))}
+    results.write_results(folder, record | {"timing": record["timing"] | {"steps": 60}})
+    (folder / "checkpoints").mkdir()
+    (folder / results.LAST_CHECKPOINT).touch()
+    return folder
+
+
+def _check(folder: Path, *overrides: str) -> None:
+    config: Any = composed(*overrides)
+    resume.check(config, from_config(config), folder)
+
+
+def test_more_epochs_of_a_complete_run_extend_it(tmp_path: Path) -> None:
+    run = _complete(tmp_path / "run")
+    _check(run, *MORE)
+    assert resume.is_extension(composed(*MORE), results.read_record(run))
+    assert not resume.is_extension(composed(*MORE[:-1]), results.read_record(run))
+    assert not resume.is_extension(composed(*MORE, "seed=1"), results.read_record(run))
+
+
+@pytest.mark.parametrize(
+    ("of_run", "change", "said"),
+    [
+        ((), "trainer.max_epochs=5", "trainer.max_epochs=5: must be above the 6 of the run that extend=true continues"),
+        ((SIX,), "seed=1", "extend=true: seed differs from what its folder says, not trainer.max_epochs alone"),
+        (
+            ("scheduler=cosine",),
+            "trainer.max_epochs=60",
+            "extend=true: scheduler.T_max was filled in for the run's own epochs, at whose end the schedule has ended",
+        ),
+    ],
+)
+def test_what_would_not_be_the_same_run_is_not_extended(tmp_path: Path, of_run: tuple[str, ...], change: str, said: str) -> None:
+    run = _complete(tmp_path / "run", *(each for each in of_run if each != SIX))
+    with pytest.raises(SettingError) as error:
+        _check(run, *SIZE, *of_run, change, "extend=true")
+    assert str(error.value) == said
+
+
+def test_only_a_complete_run_with_its_checkpoint_is_extended(tmp_path: Path) -> None:
+    run = _complete(tmp_path / "sweep" / "run")
+    (tmp_path / "sweep" / "multirun.yaml").touch()
+    with pytest.raises(SettingError, match="is a job of a sweep"):
+        _check(run, *MORE)
+    (run / results.LAST_CHECKPOINT).unlink()
+    with pytest.raises(SettingError, match=r"last\.ckpt is missing"):
+        _check(run, *MORE)
+    results.write_results(run, {"status": "unfinished"})
+    with pytest.raises(SettingError, match="holds no complete run"):
+        _check(run, *MORE)
+
+
+@pytest.mark.slow
+def test_an_extended_run_ends_as_one_of_that_length(run_train: Run, tmp_path: Path) -> None:
+    job = (*(each for each in JOB if each not in ("logger=none", SIX)), "noise.train_std=0.1", "~callbacks.figures")
+    for folder, epochs in (("whole", 6), ("run", 4)):
+        done = run_train(*job, f"trainer.max_epochs={epochs}", f"hydra.run.dir={folder}")
+        assert (done.returncode, done.stderr) == (0, "")
+    done = run_train("run=run", SIX, "extend=true")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run is continued up to epoch 6\n" in done.stdout
+    assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 40
+    assert_same_end(tmp_path / "run", tmp_path / "whole")
+    before = (tmp_path / "run" / "results.json").stat().st_mtime_ns
+    done = run_train(*job, SIX, "extend=true", "hydra.run.dir=run")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "run is complete already, nothing to do\n", "")
+    assert (tmp_path / "run" / "results.json").stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_job_of_a_sweep_resumes_by_its_folder(run_train: Run, tmp_path: Path) -> None:
+    sweep, choices = tmp_path / "outputs" / "sweeps" / "s", (*JOB, "latent=2", "activation=relu", HELD)
+    hold(sweep)
+    process = start(tmp_path, "-m", "sweep=s", *choices, environment=OWN_NETWORKS)
+    until(lambda: list(sweep.glob("*/checkpoints/last.ckpt")), process)
+    kill(process)
+    release(sweep)
+    (job,) = records(sweep)
+    refused = run_train(f"run={sweep / job}", "seed=1", environment=OWN_NETWORKS)
+    said = f"error: run={sweep / job}: seed differs from what its folder says, so it would be another run\n"
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", said)
+    done = run_train(f"run={sweep / job}", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert record_of(sweep / job)["timing"]["resumed_at_step"] > 0
+    again = run_train("-m", "sweep=s", *choices, environment=OWN_NETWORKS)
+    assert (again.returncode, again.stderr) == (0, "")
+    assert "1 complete, 0 to run" in again.stdout
