@@ -47,8 +47,7 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _errors_end_the_process():
-            check_targets(config)
-            check_foreign(config)
+            _check_trusted(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -80,6 +79,7 @@ def check_run(config: DictConfig) -> None:
         SettingError: A setting cannot be used.
         OmegaConfBaseException: A value is missing, or of another type.
     """
+    _check_trusted(config)
     check_hydra(config)
     settings = from_config(config)
     folder = Path(config.hydra.run.dir).absolute()
@@ -112,11 +112,18 @@ def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
         if alike in checked:
             continue
         config = composer.compose(job.overrides)
+        _check_trusted(config)
         settings = from_config(config)
         if here:
             _check_device(settings)
         _check_training(config, settings, here)
         checked.add(alike)
+
+
+def _check_trusted(config: DictConfig) -> None:
+    """Refuse what a file from elsewhere may not decide."""
+    check_targets(config)
+    check_foreign(config)
 
 
 def runs_here(config: DictConfig) -> bool:
@@ -216,8 +223,6 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
-    check_targets(config)
-    check_foreign(config)
     check_objects(config)
     from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
 

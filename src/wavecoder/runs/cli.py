@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
+from inspect import unwrap
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +35,7 @@ from wavecoder.runs.overrides import (
     suggestion,
 )
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
@@ -98,7 +100,7 @@ def train() -> None:
     except KeyboardInterrupt:
         leave_interrupted()
     except Exception as error:
-        if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
+        if any(frame.f_code is unwrap(job.train).__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
@@ -151,8 +153,7 @@ def one_line(text: str) -> str:
         >>> one_line("sweep=a\nb: must be a word")
         'sweep=a\\nb: must be a word'
     """
-    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", printable)
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", plain(text))
 
 
 def explain(error: Exception) -> str:

@@ -27,6 +27,7 @@ from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
@@ -265,7 +266,7 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
 
 def _print_from_thread(text: str) -> None:
     # without `file`, print() holds no reference to sys.stdout, which the bar of a job replaces meanwhile in another thread
-    print(text, file=sys.stdout, flush=True)
+    print(plain(text), file=sys.stdout, flush=True)
 
 
 def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
@@ -295,7 +296,7 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
     incomplete = _without(folder, asked, ("completed",))
     try:
         for name, why in lost_jobs(folder, incomplete).items():
-            print(f"lost: {name}: {why}", file=sys.stderr)
+            print(plain(f"lost: {name}: {why}"), file=sys.stderr)
     except SettingError as error:
         print(f"what became of incomplete jobs is not known: {error}", file=sys.stderr)
     if incomplete:
