@@ -36,7 +36,7 @@ class PauseInEpoch(L.Callback):
             return
         handlers = find_handlers(trainer)
         (place / "paused").touch()
-        while handlers.received is None or (place / "pause").read_text():
+        while trainer.is_global_zero and (handlers.received is None or (place / "pause").read_text()):
             if handlers.received is not None:
                 (place / "told").touch()
             time.sleep(0.02)

@@ -173,3 +173,25 @@ def test_a_run_killed_between_two_renames_resumes_from_the_checkpoint_before(
     assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 10
     (tmp_path / "run" / "checkpoints" / ".last.ckpt.0123abcd").unlink(missing_ok=True)
     assert_same_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_processes_that_share_a_run_stop_and_resume_together(run_train: Run, tmp_path: Path) -> None:
+    shared = (*CHUNKS, "trainer=ddp_cpu", "noise.eval_std=[]")
+    assert run_train(*shared, "hydra.run.dir=whole", environment=OWN_NETWORKS).returncode == 0
+    (tmp_path / "pause").touch()
+    process = start(tmp_path, *shared, "hydra.run.dir=run", environment=OWN_NETWORKS, keep=True)
+    until((tmp_path / "paused").exists, process)
+    (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    process.send_signal(signal.SIGTERM)  # to the first of them alone
+    try:
+        assert process.wait(120) == -signal.SIGTERM
+        until(lambda: not Path(f"/proc/{child}").exists())
+    finally:
+        kill(process)
+    assert (tmp_path / "printed.txt").read_text().endswith("Ended by SIGTERM at step 14; the same command resumes it\n")
+    (tmp_path / "pause").unlink()
+    done = run_train(*shared, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 14
+    assert_same_runs(tmp_path / "run", tmp_path / "whole")
