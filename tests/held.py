@@ -7,6 +7,7 @@ from pathlib import Path
 import lightning as L
 from lightning.pytorch.callbacks import ModelCheckpoint
 
+from wavecoder.training.callbacks.signals import find_handlers
 from wavecoder.training.files import write_atomically
 
 HELD = "+callbacks.hold._target_=held.Hold"
@@ -20,6 +21,24 @@ class Hold(L.Callback):
         (best,) = (each for each in trainer.callbacks if isinstance(each, ModelCheckpoint))  # type: ignore[attr-defined]
         sweep = Path(str(best.dirpath)).parents[1]
         while trainer.current_epoch > 0 and _holds(sweep):
+            time.sleep(0.02)
+
+
+class PauseInEpoch(L.Callback):
+    """Waits in the second epoch where a file `pause` is beside the run's folder, and tells by a file `paused` that it does.
+
+    In the second chunk it waits until a signal was noted, and then lets the chunk end; or, if the file says so, it does not.
+    """
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int) -> None:
+        place = Path(trainer.default_root_dir).absolute().parent
+        if trainer.current_epoch != 1 or batch_idx != 1 or not (place / "pause").exists():
+            return
+        handlers = find_handlers(trainer)
+        (place / "paused").touch()
+        while handlers.received is None or (place / "pause").read_text():
+            if handlers.received is not None:
+                (place / "told").touch()
             time.sleep(0.02)
 
 

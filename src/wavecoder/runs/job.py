@@ -20,7 +20,7 @@ from omegaconf import DictConfig, read_write
 from wavecoder.runs import cli, results
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
-from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, set_aside, write_atomically
+from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -163,8 +163,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder)
     if before.get("damaged"):
-        set_aside(folder / results.RESULTS)
-        log.warning("%s is now %s.damaged, and is made again", folder / results.RESULTS, results.RESULTS)
+        aside = rename_damaged(folder / results.RESULTS)
+        log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
         before = {"config_fingerprint": _noted_fingerprint(folder)}
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before.get("config_fingerprint", fingerprint) != fingerprint:
@@ -174,9 +174,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
         (folder / ARRAYS).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-    resumes = before.get("config_fingerprint") == fingerprint and (folder / results.LAST_CHECKPOINT).exists()
-    if resumes:
-        log.info("%s resumes from its last checkpoint", folder.name)
+    kept = (folder / results.LAST_CHECKPOINT, folder / results.PREVIOUS_CHECKPOINT)
+    resumes = before.get("config_fingerprint") == fingerprint and any(map(os.path.lexists, kept))
     record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]

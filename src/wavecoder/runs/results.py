@@ -22,11 +22,12 @@ from omegaconf import DictConfig, OmegaConf
 from wavecoder.runs.hydra_files import read_overrides as read_given
 from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.shapes import fits, is_record
+from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
 from wavecoder.training.files import DamagedError, warn_once, write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
-LAST_CHECKPOINT, BEST_CHECKPOINT = Path("checkpoints", "last.ckpt"), Path("checkpoints", "best.ckpt")
+LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT = (Path("checkpoints", name) for name in (LAST, PREVIOUS, BEST))
 
 log = logging.getLogger(__name__)
 
@@ -144,14 +145,14 @@ def load_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{file} is damaged") from error
+        raise DamagedError(f"{file}: is damaged") from error
     if fits(record, {"status": str, "schema?": int, "config_fingerprint?": (str, None)}) and record["status"] == "completed":
         version = record.get("schema", 1)
         if version != SCHEMA:
             why = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
             return {"status": "outdated", "error": why, "config_fingerprint": record.get("config_fingerprint")}
     if not is_record(record):
-        raise DamagedError(f"{file} is damaged")
+        raise DamagedError(f"{file}: is damaged")
     return record
 
 

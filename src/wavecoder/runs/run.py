@@ -2,6 +2,7 @@
 
 import logging
 import math
+import signal
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +27,9 @@ from wavecoder.runs import build, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
-from wavecoder.training.callbacks.sigterm import RestoreSigtermHandler
+from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
+from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers
+from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import Noise, SignalDataModule
 from wavecoder.training.fit import Outcome, fit
@@ -94,12 +97,12 @@ def _make_trainer(config: DictConfig, folder: Path) -> L.Trainer:
     # under Slurm the submitting process is responsible for requeueing; tasks that share no run do not wait for one another
     shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
     environment = SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()
-    plugins = [environment] if SLURMEnvironment.detect() else None
+    plugins = [CheckpointFiles(), *([environment] if SLURMEnvironment.detect() else [])]
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
             plain.trainer.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
-    arguments = {"callbacks": [*callbacks, RestoreSigtermHandler()], "logger": logger, "plugins": plugins}
+    arguments = {"callbacks": [*callbacks, SignalHandlers()], "logger": logger, "plugins": plugins}
     trainer: L.Trainer = build.make_objects(plain, "trainer", **arguments, default_root_dir=str(folder))
     return trainer
 
@@ -128,7 +131,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
 
     Args:
         config: The composed configuration, see conf/train.yaml.
-        checkpoint: Where to resume, a `last.ckpt` of the same configuration; None starts from the beginning.
+        checkpoint: Where to resume, a `last.ckpt` of the same configuration, damaged or not; None starts from the beginning.
 
     Returns:
         The mean over seeds of the final `val/mse`; NaN if one diverged.
@@ -141,6 +144,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
         whole.hydra = HydraConfig.get()
     run = prepare(whole)
     trainer = run.trainer
+    checkpoint = _resume(run, checkpoint)
     if trainer.is_global_zero:
         log.info("%s", describe(run))
         results.note_engine(run.folder, {"name": run.engine.name, "reason": run.engine.reason})
@@ -148,6 +152,11 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
             trainer.logger.log_settings(_hyperparameters(run))
     try:
         outcome = fit(trainer, run.module, run.datamodule, checkpoint)
+    except EndedBySignal as end:
+        if trainer.is_global_zero:
+            log.warning("%s", typed.interrupted(f"Ended by {end.kind.name} at step {end.step}"))
+        signal.raise_signal(end.kind)  # which ends the process
+        raise
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
             raise KeyboardInterrupt from None
@@ -161,11 +170,35 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
         if isinstance(trainer.logger, TensorBoardCurves):
             trainer.logger.log_success()
             trainer.logger.finalize("success")  # it was opened again, and has a thread
+        (run.folder / results.PREVIOUS_CHECKPOINT).unlink(missing_ok=True)
         results.write_results(run.folder, record)
         _print_results(record, run.folder)
         warn_of_scale(run.settings, run.datamodule)
     mean = record["metrics"]["val/mse"]["mean"]
     return float("nan") if mean is None else mean
+
+
+def _resume(run: Run, last: Path | None) -> Path | None:
+    """Find the checkpoint from which a run resumes, and take away what TensorBoard was given since it was written.
+
+    Args:
+        run: The run.
+        last: The last checkpoint, or where it would be; None if the run starts from the beginning in any case.
+
+    Returns:
+        The file; None if the run starts from the beginning, because there is no sound one.
+    """
+    trainer, curves, found = run.trainer, None, None
+    if last is not None:
+        found = sound_checkpoint(last.parent, run.module, run.datamodule, set_aside=trainer.is_global_zero)
+        if trainer.is_global_zero:
+            named = "its last checkpoint" if found == last else "the checkpoint before its last"
+            log.info("%s %s", run.folder.name, "starts from the beginning" if found is None else f"resumes from {named}")
+    if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardCurves):
+        if found is not None:
+            curves = read_checkpoint(found).get(SESSION, {}).get("curves")
+        trainer.logger.resume(curves)
+    return found
 
 
 def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:

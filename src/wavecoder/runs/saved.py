@@ -6,7 +6,6 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, get_type_hints
 
-import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from torch import nn
@@ -15,6 +14,7 @@ from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.training.checkpoints import read_checkpoint
 from wavecoder.training.files import DamagedError
 
 DATA_STATE = "SignalDataModule"
@@ -136,11 +136,9 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     if not files:
         raise SettingError(f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}")
     try:
-        checkpoint = torch.load(files[0], map_location="cpu", weights_only=True, mmap=True)
-        checkpoint["state_dict"]
-    except Exception as error:  # of many kinds
-        raise SettingError(f"{files[0]}: is damaged, or no checkpoint of a run ({type(error).__name__})") from error
-    return checkpoint, files[0].stem
+        return read_checkpoint(files[0]), files[0].stem
+    except DamagedError as error:
+        raise SettingError(str(error)) from error
 
 
 def _check_makes_modules(group: str, target: str) -> None:

@@ -56,14 +56,20 @@ def executable(name: str) -> list[str]:
     return [str(own) if near.startswith("..") else near]
 
 
-def interrupted(why: str = "Interrupted") -> str:
-    """What to say when a command was interrupted, or stopped by an error: how it is resumed, in a command that can be copied."""
+def interrupted(what: str = "Interrupted") -> str:
+    """What to say when a command was interrupted: how it is resumed, in a command that can be copied.
+
+    Args:
+        what: What happened.
+    """
+    if not was_a_command():
+        return f"{what}; it resumes when it is started again"
     if not _resumed_by:
-        return f"{why} before anything was begun"
+        return f"{what} before anything was begun"
     chosen = {argument.partition("=")[0] for argument in _arguments}
     if chosen & {"sweep", "hydra.run.dir", "hydra.sweep.dir"} or "experiment=search" in _arguments:
-        return f"{why}; the same command resumes it"
-    said, command = f"{why}; to resume it:", [*program("train"), *_arguments[1:], *_resumed_by]
+        return f"{what}; the same command resumes it"
+    said, command = f"{what}; to resume it:", [*program("train"), *_arguments[1:], *_resumed_by]
     console = Console(stderr=True)
     line = f"{said} {shlex.join(command)}"
     return line if len(line) <= width_of(console) else "\n".join([said, *command_lines(command, console.width)])

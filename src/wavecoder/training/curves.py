@@ -1,6 +1,7 @@
 """A run's files for TensorBoard: curves with the errors first, a layout of charts, pictures, settings, points of the latent."""
 
 import io
+import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,34 @@ class TensorBoardCurves(TensorBoardLogger):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._is_laid_out = False
+        self._is_resumed = False
+
+    def state(self) -> dict[str, Any]:
+        """What a checkpoint keeps: the names and sizes of the files of events, with all that was logged until now."""
+        self.experiment.flush()
+        sizes = {file.name: file.stat().st_size for file in self._event_files()}
+        return {"sizes": sizes, "is_laid_out": self._is_laid_out}
+
+    @rank_zero_only
+    def resume(self, state: Mapping[str, Any] | None) -> None:
+        """Take away what was logged since a checkpoint, so that nothing is there twice when it is logged again.
+
+        Called before anything is logged. Lines of references stay: they are over the whole run.
+
+        Args:
+            state: What `state` gave at the checkpoint; None if the run starts from the beginning.
+        """
+        sizes = state["sizes"] if state is not None else {}
+        for file in self._event_files():
+            if file.name not in sizes:
+                file.unlink()
+            elif file.stat().st_size > sizes[file.name]:
+                os.truncate(file, sizes[file.name])
+        self._is_resumed = bool(sizes)
+        self._is_laid_out = state is not None and bool(state["is_laid_out"])
+
+    def _event_files(self) -> list[Path]:
+        return sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -61,8 +90,10 @@ class TensorBoardCurves(TensorBoardLogger):
         """Give a run its line in the tab *HPARAMS*.
 
         What all runs have in common, settings and metrics, is not written: TensorBoard then looks into every run, and shows the
-        settings that differ first.
+        settings that differ first. A resumed run has its line.
         """
+        if self._is_resumed:
+            return
         self._add(hparams(dict(settings), {})[1])
 
     @rank_zero_only

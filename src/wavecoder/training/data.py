@@ -251,12 +251,22 @@ class EvaluationBatches:
 class TrainingChunks:
     """The training batches of one epoch, as chunks; a function of the settings and the epoch alone.
 
-    With several processes each takes its own rows of every batch, so that they share the work and never a signal.
+    With several processes each takes its own rows of every batch, so that they share the work and never a signal. Lightning keeps
+    its state in checkpoints, and loads it in the middle of an epoch alone, which then begins behind the steps that were done.
     """
 
     def __init__(self, datamodule: SignalDataModule) -> None:
         self._source = datamodule
         self._fixed: SignalSet | None = None  # the training set, once it is made
+        self._taken = (0, 0)  # the epoch, and how many of its steps were taken
+        self._resumed = (0, 0)
+
+    def state_dict(self) -> dict[str, int]:
+        epoch, steps = self._taken
+        return {"epoch": epoch, "steps": steps, "steps_per_execution": self._source.steps_per_execution}
+
+    def load_state_dict(self, state_dict: dict[str, int]) -> None:
+        self._resumed = (state_dict["epoch"], state_dict["steps"])
 
     def __len__(self) -> int:
         return -(-self._source.steps_per_epoch // self._source.steps_per_execution)
@@ -267,9 +277,11 @@ class TrainingChunks:
         signals, index = self._epoch(epoch)
         # contiguous, and therefore the signals too: the compiled engine would copy others
         index = index[:, :, source.rank :: source.processes].contiguous()
-        for first, part in zip(
-            range(0, len(index), source.steps_per_execution), index.split(source.steps_per_execution), strict=True
-        ):
+        begun = self._resumed[1] if self._resumed[0] == epoch else 0
+        self._resumed = (0, 0)
+        for first in range(begun, len(index), source.steps_per_execution):
+            part = index[first : first + source.steps_per_execution]
+            self._taken = (epoch, first + len(part))
             yield TrainingChunk(source, signals.take(part), epoch, first)
 
     def _epoch(self, epoch: int) -> tuple[SignalSet, Any]:

@@ -56,7 +56,8 @@ class TrainingProgress(L.Callback):
             refresh_per_second=4,
             transient=True,
         )
-        self._task = self._bar.add_task("", total=total, epoch=self._epoch(trainer), status="")
+        done = trainer.global_step  # above 0 if the run is resumed
+        self._task = self._bar.add_task("", total=total, completed=done, epoch=self._epoch(trainer), status="")
         self._bar.start()
 
     def on_train_batch_end(

@@ -1,0 +1,175 @@
+"""Runs that are told to end in the middle of an epoch, and runs whose checkpoints are damaged."""
+
+import shutil
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import OWN_NETWORKS, Run, kill, record_of, run_script, start, until
+from damages import DAMAGES
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from wavecoder.training.checkpoints import read_checkpoint
+
+RUN = ("debug=quick", "data.train_size=640", "data.val_size=64", "trainer.max_epochs=2", "num_seeds=2", "~callbacks.figures")
+CHUNKS = (*RUN, "~callbacks.progress", "engine.steps_per_execution=2", "+callbacks.pause._target_=held.PauseInEpoch")
+"""A run of two epochs of five chunks of two steps, which pauses in the second epoch where a file `pause` is beside its folder."""
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing has disturbed."""
+    folder = tmp_path_factory.mktemp("whole")
+    done = run_script("train.py", folder, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    return folder / "run"
+
+
+def same(found: Any, expected: Any) -> bool:
+    if isinstance(expected, torch.Tensor):
+        return torch.equal(found, expected)
+    if isinstance(expected, dict):
+        return found.keys() == expected.keys() and all(same(found[key], expected[key]) for key in expected)
+    if isinstance(expected, list):
+        return len(found) == len(expected) and all(map(same, found, expected))
+    return bool(found == expected)
+
+
+def curves(folder: Path) -> dict[str, list[tuple[str, int, float]]]:
+    """What TensorBoard shows of a run and its references, by name: tags, steps and values."""
+    found = {}
+    for line in sorted(path for path in (folder / "tb").iterdir() if path.is_dir()):
+        events = EventAccumulator(str(line), {"scalars": 0}, purge_orphaned_data=False)  # it would hide what is there twice
+        events.Reload()
+        found[line.name] = [(tag, each.step, each.value) for tag in events.Tags()["scalars"] for each in events.Scalars(tag)]
+    return found
+
+
+def assert_same_runs(run: Path, whole: Path) -> None:
+    assert record_of(run)["status"] == "completed"
+    for part in ("metrics", "references"):
+        assert record_of(run)[part] == record_of(whole)[part]
+    for name in ("last.ckpt", "best.ckpt"):
+        found, expected = (read_checkpoint(folder / "checkpoints" / name) for folder in (run, whole))
+        for part in (
+            "state_dict",
+            "global_step",
+            *(("optimizer_states", "lr_schedulers", "loops") if name == "last.ckpt" else ()),
+        ):
+            assert same(found[part], expected[part]), (name, part)
+    assert curves(run) == curves(whole)
+    assert {path.name for path in (run / "checkpoints").iterdir() if not path.name.endswith(".damaged")} == {
+        "last.ckpt",
+        "best.ckpt",
+    }
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "status", "said"),
+    [
+        (signal.SIGTERM, -signal.SIGTERM, ("Ended by SIGTERM at step 14; the same command resumes it\n", "")),
+        (signal.SIGUSR2, -signal.SIGUSR2, ("Ended by SIGUSR2 at step 14; the same command resumes it\n", "")),
+        (signal.SIGINT, 130, ("", "\nInterrupted; the same command resumes it\n")),
+    ],
+)
+def test_a_run_told_to_end_in_an_epoch_says_so_and_resumes_there(
+    run_train: Run, tmp_path: Path, whole: Path, kind: signal.Signals, status: int, said: tuple[str, str]
+) -> None:
+    (tmp_path / "pause").touch()
+    process = start(tmp_path, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS, keep=True)
+    until((tmp_path / "paused").exists, process)
+    process.send_signal(kind)
+    try:
+        assert process.wait(60) == status
+    finally:
+        kill(process)
+    printed = (tmp_path / "printed.txt").read_text().splitlines(keepends=True)
+    assert "".join(printed[1:]) == said[0]  # the first describes the run
+    assert (tmp_path / "errors.txt").read_text() == said[1]
+    assert read_checkpoint(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 14
+    (tmp_path / "pause").unlink()
+    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run resumes from its last checkpoint\n" in done.stdout
+    assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 14
+    assert_same_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
+    (tmp_path / "pause").write_text("in a chunk that does not end")
+    process = start(tmp_path, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS, keep=True)
+    until((tmp_path / "paused").exists, process)
+    process.send_signal(signal.SIGINT)
+    until((tmp_path / "told").exists, process)
+    process.send_signal(signal.SIGINT)
+    try:
+        assert process.wait(60) == 130
+    finally:
+        kill(process)
+    assert (tmp_path / "errors.txt").read_text() == "\nInterrupted; the same command resumes it\n"
+
+
+# --- damaged checkpoints ----------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def halfway(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that was killed in its second epoch, with a checkpoint from there and one of the first epoch's end."""
+    folder = tmp_path_factory.mktemp("halfway")
+    (folder / "pause").write_text("in a chunk that does not end")
+    process = start(folder, *CHUNKS, "callbacks.last.every_steps=2", "hydra.run.dir=run", environment=OWN_NETWORKS)
+    until((folder / "paused").exists, process)
+    kill(process)
+    assert {path.name for path in (folder / "run" / "checkpoints").iterdir()} == {"last.ckpt", "previous.ckpt", "best.ckpt"}
+    return folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("damage", ["half of it", "a flipped bit", "no optimiser"])
+def test_a_run_whose_checkpoint_is_damaged_completes_by_itself(
+    run_train: Run, tmp_path: Path, halfway: Path, whole: Path, damage: str
+) -> None:
+    shutil.copytree(halfway, tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    DAMAGES[damage](checkpoints / "last.ckpt")
+    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    (line,) = (line for line in done.stdout.splitlines() if "last.ckpt" in line)
+    assert line.endswith("; it is set aside as last.ckpt.damaged")
+    assert "run resumes from the checkpoint before its last" in done.stdout
+    assert not (checkpoints / "executed").exists()
+    assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 10
+    assert_same_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_a_run_without_a_sound_checkpoint_starts_from_the_beginning(
+    run_train: Run, tmp_path: Path, halfway: Path, whole: Path
+) -> None:
+    shutil.copytree(halfway, tmp_path / "run")
+    for name in ("last", "previous"):
+        DAMAGES["half of it"](tmp_path / "run" / "checkpoints" / f"{name}.ckpt")
+    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [line.partition("; ")[2] for line in done.stdout.splitlines() if ".ckpt" in line] == [
+        f"it is set aside as {name}.ckpt.damaged" for name in ("last", "previous")
+    ]
+    assert "run starts from the beginning" in done.stdout
+    assert_same_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+def test_a_run_killed_between_two_renames_resumes_from_the_checkpoint_before(
+    run_train: Run, tmp_path: Path, halfway: Path, whole: Path
+) -> None:
+    shutil.copytree(halfway, tmp_path / "run")
+    (tmp_path / "run" / "checkpoints" / "last.ckpt").rename(tmp_path / "run" / "checkpoints" / ".last.ckpt.0123abcd")
+    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 10
+    (tmp_path / "run" / "checkpoints" / ".last.ckpt.0123abcd").unlink(missing_ok=True)
+    assert_same_runs(tmp_path / "run", whole)

@@ -1,0 +1,215 @@
+"""Training that stops at any chunk and resumes, against the same training undisturbed: weights, optimiser, curves, to the bit."""
+
+import signal
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from conftest import autoencoder_module, data_module, quiet_trainer
+from lightning.pytorch.callbacks import ModelCheckpoint
+from own_networks import VariationalAutoencoder
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from wavecoder.file_source import FileSource
+from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles, LastCheckpoint
+from wavecoder.training.callbacks.references import ReferenceErrors
+from wavecoder.training.callbacks.signals import SignalHandlers
+from wavecoder.training.callbacks.subspace import LinearSubspace
+from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
+from wavecoder.training.curves import TensorBoardCurves
+from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.module import AutoencoderModule
+
+EPOCHS, CHUNKS = 3, 6  # of 7 steps, the last one of 5
+
+
+class InterruptAt(L.Callback):
+    """As if Ctrl-C were pressed during some chunk of the training, or during the validation after it."""
+
+    def __init__(self, chunk: int, in_validation: bool = False) -> None:
+        self.left, self.in_validation = chunk, in_validation
+
+    def on_train_batch_start(self, *_: object) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.in_validation:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_validation_start(self, *_: object) -> None:
+        if self.left <= 0 and self.in_validation:
+            self.in_validation = False
+            signal.raise_signal(signal.SIGINT)
+
+
+Made = tuple[AutoencoderModule, SignalDataModule]
+
+
+def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) -> L.Trainer:
+    """One session of a run in a folder: it resumes from what is there."""
+    module, signals = made
+    best = ModelCheckpoint(folder, "best", "val/mse", save_weights_only=True, enable_version_counter=False)
+    linear = isinstance(module.ensemble.network, TiedLinearAutoencoder)
+    measured = [ReferenceErrors(5, "fitted"), LinearSubspace()] if linear else []
+    logger = TensorBoardCurves(folder, name="", version="tb")
+    found = sound_checkpoint(folder, module, signals)
+    logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
+    kept = [SignalHandlers(), *measured, *callbacks, best, LastCheckpoint(str(folder), 1000.0)]
+    plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True, "plugins": [CheckpointFiles()]}
+    trainer = quiet_trainer(folder, callbacks=kept, **plain | arguments)
+    trainer.fit(module, signals, ckpt_path=found)
+    return trainer
+
+
+def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
+    events = EventAccumulator(str(folder), {"scalars": 0, "tensors": 0}, purge_orphaned_data=False)  # it would hide doubles
+    events.Reload()
+    assert all(len(events.Tensors(tag)) == 1 for tag in events.Tags()["tensors"])
+    # files of the same second and process are in no order
+    return {tag: sorted((each.step, each.value) for each in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
+
+
+def assert_same(found: Any, expected: Any, path: str = "") -> None:
+    """Compare what checkpoints hold, but for times and names of files."""
+    if isinstance(expected, torch.Tensor):
+        assert torch.equal(found, expected), path
+    elif isinstance(expected, dict):
+        assert found.keys() == expected.keys(), path
+        for key in expected:
+            if "path" not in str(key) and key not in ("seconds", "curves", "dirpath", "best_k_models", "current_score"):
+                assert_same(found[key], expected[key], f"{path}/{key}")
+    elif isinstance(expected, list | tuple):
+        assert len(found) == len(expected), path
+        for number, each in enumerate(expected):
+            assert_same(found[number], each, f"{path}/{number}")
+    else:
+        assert found == expected, path
+
+
+def assert_same_runs(resumed: Path, whole: Path) -> None:
+    for name in ("last.ckpt", "best.ckpt"):
+        assert_same(read_checkpoint(resumed / name), read_checkpoint(whole / name))
+    for line in (path.name for path in (whole / "tb").parent.iterdir() if path.is_dir()):
+        assert curves(resumed / line) == curves(whole / line), resumed
+
+
+def signals(num_seeds: int = 2, noise: Noise | None = None, **changes: Any) -> SignalDataModule:
+    return data_module(num_seeds, noise=noise or Noise(()), val_size=20, **changes)
+
+
+def deep(engine: str, num_seeds: int = 2, **changes: Any) -> Made:
+    return autoencoder_module(lambda: DeepAutoencoder(100, 5, nn.Tanh), num_seeds, engine), signals(num_seeds, **changes)
+
+
+def scheduled(engine: str) -> Made:
+    made = deep(engine)
+    made[0].make_scheduler = partial(CosineAnnealingLR, T_max=120)
+    return made
+
+
+def linear(engine: str) -> Made:
+    return autoencoder_module(lambda: TiedLinearAutoencoder(100, 5), 2, "auto"), signals()
+
+
+def drawing(engine: str) -> Made:
+    return autoencoder_module(lambda: VariationalAutoencoder(100, 5), 2, "pytorch"), signals()
+
+
+def momentum(engine: str) -> Made:
+    make = partial(torch.optim.SGD, lr=0.01, momentum=0.9)
+    return autoencoder_module(num_seeds=2, engine="pytorch", make_optimizer=make), signals()
+
+
+def of_a_file(engine: str, folder: Path) -> Made:
+    file = folder / "signals.npy"
+    np.save(file, np.random.default_rng(0).standard_normal((840, 100)).astype("f4"))
+    source = FileSource(str(file), None, None, "none", 100, 1.0, 640, 200, 0)
+    return autoencoder_module(num_seeds=2, engine=engine), SignalDataModule(
+        source, Noise(()), 16, num_seeds=2, steps_per_execution=7
+    )
+
+
+RUNS: dict[str, Callable[[str], Made]] = {
+    "one seed": lambda engine: deep(engine, 1),
+    "fresh": lambda engine: deep(engine, fresh=True),
+    "own sets": lambda engine: deep(engine, per_seed=True),
+    "noise": lambda engine: deep(engine, noise=Noise((), train_std=0.3)),
+    "schedule": scheduled,
+    "linear": linear,
+    "draws": drawing,
+    "momentum": momentum,
+}
+
+
+@pytest.fixture(params=[*RUNS, "file"])
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Made]:
+    return RUNS.get(request.param, partial(of_a_file, folder=tmp_path))
+
+
+@pytest.fixture
+def plain_ctrl_c() -> Iterator[None]:
+    """Ctrl-C as in a program; Lightning lets it be ignored once it was pressed."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def interrupted(folder: Path, made: Made, at: InterruptAt, **arguments: Any) -> None:
+    with pytest.raises(SystemExit):
+        session(folder, made, at, **arguments)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def stopped_and_resumed(folder: Path, make: Callable[[], Made], chunks: list[int], **arguments: Any) -> None:
+    """Runs that are interrupted at some chunk and resumed must end as one that is not."""
+    session(folder / "whole", make(), **arguments)
+    for chunk in chunks:
+        interrupted(folder / str(chunk), make(), InterruptAt(chunk), **arguments)
+        assert read_checkpoint(folder / str(chunk) / "last.ckpt")["global_step"] == chunk // CHUNKS * 40 + chunk % CHUNKS * 7
+        session(folder / str(chunk), make(), **arguments)
+        assert_same_runs(folder / str(chunk), folder / "whole")
+
+
+@pytest.mark.usefixtures("plain_ctrl_c")
+def test_a_run_stopped_in_an_epoch_resumes_there(tmp_path: Path) -> None:
+    stopped_and_resumed(tmp_path, partial(deep, "auto"), [CHUNKS + 2])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_ctrl_c")
+def test_a_run_stopped_at_each_chunk_of_an_epoch_resumes_there(tmp_path: Path, engine: str) -> None:
+    stopped_and_resumed(tmp_path, partial(deep, engine), list(range(1, CHUNKS + 2)))
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_ctrl_c")
+def test_any_kind_of_run_resumes_in_an_epoch(tmp_path: Path, engine: str, make: Callable[[str], Made]) -> None:
+    stopped_and_resumed(tmp_path, partial(make, engine), [CHUNKS + 2])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("plain_ctrl_c")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"val_check_interval": 2},
+        {"check_val_every_n_epoch": 2},
+        {"limit_train_batches": 4},
+        {"max_steps": 100, "max_epochs": -1},
+    ],
+    ids=str,
+)
+def test_a_run_that_validates_or_ends_otherwise_resumes_too(tmp_path: Path, arguments: dict[str, Any]) -> None:
+    session(tmp_path / "whole", deep("auto"), **arguments)
+    for chunk, in_validation in [(1, False), (2, False), (4, False), (8, False), (2, True)]:
+        folder = tmp_path / f"{chunk} {in_validation}"
+        at = InterruptAt(chunk, in_validation)
+        interrupted(folder, deep("auto"), at, **arguments)
+        session(folder, deep("auto"), **arguments)
+        assert_same_runs(folder, tmp_path / "whole")
