@@ -21,7 +21,7 @@ from wavecoder.runs import cli, results, resume
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
-from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, set_aside, write_atomically
+from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -193,8 +193,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder)
     if before.get("damaged"):
-        set_aside(folder / results.RESULTS)
-        log.warning("%s is now %s.damaged, and is made again", folder / results.RESULTS, results.RESULTS)
+        aside = rename_damaged(folder / results.RESULTS)
+        log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
         before = {"config_fingerprint": _noted_fingerprint(folder)}
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before.get("config_fingerprint", fingerprint) != fingerprint:

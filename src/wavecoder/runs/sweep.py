@@ -78,13 +78,16 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     lost = len(_without(folder, jobs, ("completed",))) - len(missing)
     complete = f"{len(jobs) - len(missing) - lost} complete, " + (f"{lost} diverged, " if lost else "")
     print(f"{complete}{waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
-    with _progress(folder, jobs, name_failed=on_slurm):
-        if on_slurm:
-            _run_on_slurm(config, context, folder, new, missing, since)
-        elif new:
-            _run_here(config, context, folder, new, composer)
-    if not config.detach:
-        conclude(folder, jobs, config.table)
+    try:
+        with _progress(folder, jobs, name_failed=on_slurm):
+            if on_slurm:
+                _run_on_slurm(config, context, folder, new, missing, since)
+            elif new:
+                _run_here(config, context, folder, new, composer)
+        if not config.detach:
+            conclude(folder, jobs, config.table)
+    except OSError as error:  # the sweep's own files cannot be written
+        cli.leave_failed(error)
 
 
 def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
@@ -283,7 +286,6 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
 
     wanted = {job.name: job.fingerprint for job in asked}
     jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
-    summary = tables.write_summary(folder, jobs)
     if table:
         console = Console()
         console.print()
@@ -291,6 +293,8 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
         if len(engines := results.engines(jobs)) > 1:
             counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
             say(console, f"Trained by different engines, which round differently: {counts}")
+    summary = tables.write_summary(folder, jobs)
+    if table:
         say(console, f"Summary: {os.path.relpath(summary)}")
         typed.print_next_of_sweep(folder)
     incomplete = _without(folder, asked, ("completed",))
