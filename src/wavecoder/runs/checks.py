@@ -212,7 +212,7 @@ def _check_interactive(config: DictConfig) -> None:
 def _check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
     check_targets(config)
     check_objects(config)
-    from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
+    from wavecoder.runs.training_checks import check_training  # torch: only after all that is checked without it
 
     check_training(config, settings, here, beside)
 
