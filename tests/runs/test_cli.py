@@ -69,7 +69,7 @@ BAD_INPUT = {
     "+trainer.precision=16-mixed": "error: trainer.precision=16-mixed: must be one of 32-true, 64-true, bf16-true, bf16-mixed",
     "--verison": "error: unrecognized arguments: --verison",
     "--cfg x latent=1": "error: argument --cfg/-c: invalid choice: 'x' (choose from 'job', 'hydra', 'all')",
-    "threads=0": "error: threads=0: must be at least 1, or null",
+    "threads=0": "error: threads=0: must be at least 1, or null; at most 1024",
 }
 
 

@@ -77,7 +77,7 @@ BAD = {
     ("data=file", "data.path=x.npy", "data.fresh=true"): "data.fresh=true: must be false: there are no new signals in a file",
     ("data=file", "data.path=x.npy", "data.per_seed=true"): "data.per_seed=true: must be false: a file has one training set",
     ("data=file", "data.path=x.npy", "data.sigma=3"): "data.sigma=3.0: must be left alone: it is for sinusoids",
-    ("data=file", "data.path=x.npy", "data.families=[sin]"): r"data.families=\['sin'\]: must be left alone",
+    ("data=file", "data.path=x.npy", "data.families=[sin]"): r"data.families=\[sin\]: must be left alone",
     (
         "data=file",
         "data.path=x.npy",

@@ -39,6 +39,8 @@ RENAMED = {
 OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
 """Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
+_MOST_THREADS = 1024  # many more than there are cores, and the process would run out of stacks
+
 _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
@@ -206,7 +208,9 @@ class Settings:
     logger: dict[str, Any] = MISSING
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(
+            0 <= self.seed < 2**63 - self.num_seeds, "seed", self.seed, "0 or more, and below 2 to the power of 63 for all seeds"
+        )
         _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
@@ -214,7 +218,8 @@ class Settings:
         _require_choice("basis", self.basis)
         known = self.data.path is None or self.basis == "fitted"
         _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
-        _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
+        few = self.threads is None or 1 <= self.threads <= _MOST_THREADS
+        _require(few, "threads", self.threads, f"at least 1, or null; at most {_MOST_THREADS}")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
