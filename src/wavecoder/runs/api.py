@@ -41,6 +41,7 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
 
     Raises:
         SettingError: A setting cannot be used; the message is one line, and nothing was written.
+        Diverged: The training has gone wrong (`wavecoder.training.diverged`): its seed diverged, or all did.
         OSError: The folder cannot be written.
         KeyboardInterrupt: The training was interrupted; the same call with `folder` resumes it.
 
