@@ -61,7 +61,7 @@ class SignalHandlers(L.Callback):
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self.received == number:
             self.received = None
-            self._put_back(*self._deferred)
+            self._stop_deferring()
             signal.raise_signal(number)
         self.received = signal.Signals(number)
 
@@ -78,7 +78,7 @@ class SignalHandlers(L.Callback):
         kind, self.received = self.received, None
         if kind is None:
             return
-        self._put_back(*self._deferred)
+        self._stop_deferring()
         if self._before[kind] == signal.SIG_DFL:
             raise EndedBySignal(kind, step)
         if self._before[kind] != signal.default_int_handler:  # which is said where it ends the command
@@ -87,12 +87,15 @@ class SignalHandlers(L.Callback):
         self.defer()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self._put_back(*self._deferred)
-        self.act(trainer.global_step)  # it came after the last checkpoint
-        self._put_back(*self._deferred)
+        self.act(trainer.global_step)  # on one that came after the last checkpoint
+        self._stop_deferring()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
-        self._put_back(*self._deferred)
+        self._stop_deferring()
+
+    def _stop_deferring(self) -> None:
+        deferred, self._deferred = self._deferred, []  # or it would undo later what others do with these signals
+        self._put_back(*deferred)
 
     def _put_back(self, *kinds: signal.Signals) -> None:
         if threading.current_thread() is threading.main_thread():
