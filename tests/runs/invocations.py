@@ -1,4 +1,4 @@
-"""What can be typed, and what becomes of it: commands that are accepted, and those that are refused, with what their line says."""
+"""What can be typed, and what becomes of it: commands that are accepted, and those that are refused, with what is said."""
 
 from collections.abc import Iterator
 
@@ -454,7 +454,11 @@ _WHOLE = {
 
 _ABOVE_0 = ("data.sigma", "data.dt", "optimizer.lr")
 _GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
-_NAMES = {"a line\nbreak": "a line\\nbreak", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab\\tbed", "long" * 2000: "longlong"}
+_NAMES = {"a line\nbreak": "a line break", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab bed", "long" * 2000: "longlong"}
+
+
+KEYS = (*_WHOLE, *_ABOVE_0, *_GROUPS, "nope", "noise.eval_std", "optimizer.betas", "trainer.strategy", "sweep")
+"""What can stand before an equals sign."""
 
 
 def generated() -> Iterator[tuple[list[str], str]]:
