@@ -7,7 +7,7 @@ PORT ?= 6006
 DIR ?= outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint docs pictures tensorboard bench scaling paper questions
+.PHONY: help train test lint docs pictures tensorboard bench scaling soak paper questions
 
 # jobs side by side: one core for each is faster than all cores for one after another
 SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
@@ -89,6 +89,9 @@ bench: $(DEV)  ## measure the performance targets side by side (12 minutes); wri
 
 scaling: $(DEV)  ## measure how a step's time grows (3 minutes); draws docs/scaling.png
 	$(BIN)/python benchmarks/scaling.py
+
+soak: $(DEV)  ## see whether a long run and a long sweep stay as they are (8 minutes); writes benchmarks/soak.md
+	$(BIN)/python benchmarks/soak.py
 
 tensorboard: $(TRAIN)  ## show curves on http://localhost:6006; DIR=outputs/sweeps/mine for one sweep, PORT=6007 for another port
 	$(BIN)/wavecoder tensorboard $(DIR) --port $(PORT)

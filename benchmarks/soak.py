@@ -1,7 +1,8 @@
 """Whether a long run and a long sweep stay as they are: memory, threads, open files, time. Prints a table and writes soak.md.
 
-One run of 2,000 short epochs, each with a validation, curves and a checkpoint; and a sweep of 300 jobs in one process, with
-figures. After each epoch, or job, the process looks at itself. The first fifth, in which caches fill, is left out of the slopes.
+One run of 2,000 short epochs, each with a validation, curves and a checkpoint; a sweep of 300 jobs in one process; and one of 100
+jobs that draw figures, which take most of their time. After each epoch, or job, the process looks at itself. The first fifth,
+in which caches fill, is left out of the slopes.
 """
 
 import json
@@ -9,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import contestants
 import numpy as np
 
 HERE = Path(__file__).parent
-EPOCHS, JOBS = 2_000, 300
+EPOCHS, JOBS, WITH_FIGURES = 2_000, 300, 100
 _SHORT = ("data.train_size=128", "data.batch_size=16", "data.val_size=64", "noise.draws=2", "num_seeds=2", "model.widths=[20,10]")
 
 
@@ -91,22 +92,28 @@ def describe(samples: np.ndarray, unit: str) -> list[str]:
     return rows
 
 
-def main(epochs: int, jobs: int) -> None:
-    """Both, and soak.md."""
-    lines: list[str] = []
-    commands: dict[str, Sequence[str]] = {
-        "epoch": ("hydra.run.dir=run", f"trainer.max_epochs={epochs}", "callbacks.last.every_seconds=0", *_SHORT),
-        "job": ("-m", "sweep=soak", f"seed=range(0,{jobs})", "trainer.max_epochs=2", *_SHORT),
+def table(samples: np.ndarray, what: str, unit: str) -> list[str]:
+    """The lines of one command."""
+    seconds = samples[:, 3].sum() / 1000
+    head = f"{what}, in {seconds:.0f} s: medians of the second fifth and of the last, and the slope between."
+    return [head, "", "| | second fifth | last fifth | slope |", "|---|---|---|---|", *describe(samples, unit), ""]
+
+
+def main(epochs: int, jobs: int, with_figures: int) -> None:
+    """All of them, and soak.md."""
+    sweep = ("-m", "sweep=soak", "trainer.max_epochs=2", *_SHORT)
+    run = ("hydra.run.dir=run", f"trainer.max_epochs={epochs}", "callbacks.last.every_seconds=0", *_SHORT)
+    commands = {
+        f"One run of {epochs:,} epochs": ("epoch", run),
+        f"One process with {jobs:,} jobs": ("job", (*sweep, f"seed=range(0,{jobs})", "~callbacks.figures")),
+        f"One process with {with_figures:,} jobs that draw figures": ("job", (*sweep, f"seed=range(0,{with_figures})")),
     }
-    for unit, command in commands.items():
+    lines: list[str] = []
+    for what, (unit, command) in commands.items():
         with tempfile.TemporaryDirectory() as folder:
-            start = time.perf_counter()
-            samples = measure(Path(folder), *command)
-            seconds = time.perf_counter() - start
-        what = f"One run of {len(samples):,} epochs" if unit == "epoch" else f"One process with {len(samples):,} jobs"
-        head = f"{what} in {seconds:.0f} s: medians of the second fifth and of the last, and the slope between."
-        lines += [head, "", "| | second fifth | last fifth | slope |", "|---|---|---|---|", *describe(samples, unit), ""]
-        print("\n".join(lines[-9:]), flush=True)
+            made = table(measure(Path(folder), *command), what, unit)
+        print("\n".join(made), flush=True)
+        lines += made
     text = "\n".join(["# Results of `python benchmarks/soak.py`", "", contestants.machine(), "", *lines])
     (HERE / "soak.md").write_text(text, encoding="utf-8")
 
@@ -115,4 +122,4 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         work(*sys.argv[1:])
     else:
-        main(EPOCHS, JOBS)
+        main(EPOCHS, JOBS, WITH_FIGURES)

@@ -34,13 +34,14 @@ _SMALL = (
     "model.widths=[8]",
 )
 """Three epochs of two chunks, of two steps each."""
-CHUNKS = 6
+_MORE_STEPS = ("data.train_size=160", "engine.steps_per_execution=1", "callbacks.last.every_steps=7", "logger=none")
+CHUNKS = 60  # of a run of more steps
 
 MODELS = {
     "gelu": (),
     "relu": ("activation=relu", "num_seeds=3", "noise.train_std=0.3", "data=fresh"),
     "linear": ("activation=identity", "scheduler=cosine", "optimizer=adamw", "basis=population"),
-    "tied": ("experiment=theorem",),
+    "tied": ("model=linear_tied", "scheduler=cosine", "num_seeds=2"),
     "prelu": ("activation=prelu", "scheduler=cosine", "noise=low"),
 }
 KINDS = [
@@ -59,24 +60,35 @@ class Victim:
         folder: An empty one for its files.
         model: A name of `MODELS`.
         engine: Of the engine.
+        more_steps: Whether it has more steps, and checkpoints of only some of them.
     """
 
-    def __init__(self, forks: Forks, folder: Path, model: str, engine: str) -> None:
-        chosen = dict.fromkeys((*MODELS[model], *_SMALL, f"engine={engine}"))
-        taken = {choice.partition("=")[0] for choice in MODELS[model]}
-        skipped = {"model.widths"} if model == "tied" else set()
-        self._arguments = [each for each in chosen if each in MODELS[model] or each.partition("=")[0] not in taken | skipped]
+    def __init__(self, forks: Forks, folder: Path, model: str, engine: str, more_steps: bool = False) -> None:
+        first = (*MODELS[model], *(_MORE_STEPS if more_steps else ()))
+        left_out = {choice.partition("=")[0] for choice in first} | ({"model.widths"} if model == "tied" else set())
+        self._arguments = [*first, *(each for each in _SMALL if each.partition("=")[0] not in left_out), f"engine={engine}"]
         self._forks, self._folder = forks, folder
+        folder.mkdir(exist_ok=True)
         self.whole = folder / "whole"
         self.undisturbed = self._train(self.whole)
         assert self.undisturbed.status == 0, self.undisturbed.printed
 
     @property
     def stops(self) -> list[dict[str, Any]]:
-        """Arguments of `kill` for all places at which it can be: before each operation, and at the half of each writing."""
-        numbered = list(enumerate(self.undisturbed.operations, 1))
-        halves = [{"at": at, "how": "half"} for at, line in numbered if line.startswith("write ")]
-        return [{"at": at, "how": "before"} for at, _ in numbered] + halves
+        """Arguments of `kill` for all places at which it can be: before each operation, and at the half of each writing.
+
+        Left out is what follows an operation that changes no file, for then the files are those of the place before: fsync, and
+        making or opening what is there.
+        """
+        operations, places = self.undisturbed.operations, [{"at": 1, "how": "before"}]
+        for at, line in enumerate(operations, 1):
+            name = line.partition(" ")[0]
+            if name == "write":
+                places.append({"at": at, "how": "half"})
+            changes_nothing = name == "fsync" or (name in ("mkdir", "open") and line in operations[: at - 1])
+            if at < len(operations) and not changes_nothing:
+                places.append({"at": at + 1, "how": "before"})
+        return places
 
     def kill(self, at: int = 0, how: str = "before", chunk: int = 0) -> str:
         """Kill a new run, run its command again, and say in a word what became of it.
@@ -108,18 +120,18 @@ def everything(kinds: Iterable[tuple[str, str]]) -> Iterator[str]:
     draw = random.Random(seed)
     with tempfile.TemporaryDirectory() as folder, Forks(compile_library(Path(folder)), Path(folder)) as forks:
         for model, engine in kinds:
-            started, place = time.monotonic(), Path(folder, f"{model}-{engine}")
-            place.mkdir()
-            victim = Victim(forks, place, model, engine)
-            tries = [*victim.stops, *({"chunk": draw.randint(1, CHUNKS)} for _ in range(STEPS))]
+            started = time.monotonic()
+            short, long = (Victim(forks, Path(folder, f"{model}-{engine}-{more}"), model, engine, more) for more in (False, True))
+            tries = [(short, stop) for stop in short.stops]
+            tries += [(long, {"chunk": number}) for number in draw.sample(range(1, CHUNKS), STEPS)]
             counts: Counter[str] = Counter()
-            for each in tries:
+            for victim, stop in tries:
                 try:
-                    counts[victim.kill(**each)] += 1
+                    counts[victim.kill(**stop)] += 1
                 except AssertionError as error:
                     counts["FAILED"] += 1
-                    yield f"  {model} {engine} {each}: {' '.join(str(error).split())[:300]}"
-            operations = victim.undisturbed.operations
+                    yield f"  {model} {engine} {stop}: {' '.join(str(error).split())[:300]}"
+            operations = short.undisturbed.operations
             names = Counter(line.partition(" ")[0] for line in operations)
             yield (
                 f"{model} {engine}: {len(operations)} operations {dict(names)}, {len(tries)} kills: {dict(counts)}, "

@@ -60,8 +60,10 @@ def test_a_run_that_is_killed_anywhere_ends_as_if_nothing_had_happened(
 ) -> None:
     draw = random.Random(seed := random.randrange(10**6))
     print("seed", seed)
-    victim = Victim(forks, tmp_path, model, engine)
-    assert len(victim.undisturbed.operations) > 100
-    for stop in [*draw.sample(victim.stops, 5), {"chunk": draw.randint(1, CHUNKS)}]:
+    short, long = (Victim(forks, tmp_path / f"{more}", model, engine, more) for more in (False, True))
+    assert len(short.undisturbed.operations) > 100
+    for stop in draw.sample(short.stops, 4):
         print(stop)
-        victim.kill(**stop)
+        short.kill(**stop)
+    print(chunk := draw.randint(1, CHUNKS))
+    long.kill(chunk=chunk)

@@ -247,7 +247,7 @@ def test_networks_of_different_numbers_of_seeds_are_not_compared(world: World) -
 
 
 def test_what_a_run_did_not_keep_is_missing(world: World) -> None:
-    world.curves["identity1"] = {"sine": SINE}
+    world.curves["identity1"] = {"times": SINE, "shown": np.array(0), "sine": SINE}
     verdicts = world.judge()
     assert "autoencoder_0.1 in identity1/reconstructions.npz" in verdicts["C2"].criterion
     assert verdicts["C1a"].word == "holds"
@@ -300,6 +300,3 @@ def test_each_seed_is_compared_with_the_references_of_its_own_training_set(world
     assert (verdicts["C1b"].worst, verdicts["C6"].worst) == ("SVD: 75 % of seeds", "SVD: 0 % of seeds")
     np.testing.assert_allclose(verdicts["C2b"].values, 0.01 / 0.2, rtol=1e-6)  # |0.21 - 2 · 0.1| / (2 · 0.1)
     assert verdicts["C8b"] == expected["C8b"]
-    for arrays in world.curves.values():
-        arrays["own_svd_draws_mse_0.1"] = arrays["own_svd_draws_mse_0.1"][:3]
-    assert "the same number of seeds" in world.judge()["C1"].criterion

@@ -13,10 +13,11 @@ from own_networks import Plain
 from torch import Tensor, nn
 
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.runs.build import check_training, choose_network, make_loss, make_optimization
+from wavecoder.runs.build import choose_network, make_loss, make_optimization
 from wavecoder.runs.resolvers import set_keys
 from wavecoder.runs.settings import SettingError, from_config
 from wavecoder.runs.targets import allowing
+from wavecoder.runs.training_checks import check_training
 
 OPTIM = "optimizer._target_=torch.optim"
 SCHEDULE = "scheduler._target_=torch.optim.lr_scheduler"

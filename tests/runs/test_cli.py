@@ -20,8 +20,8 @@ GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "o
 BAD_INPUT = {
     "+experiment=paper": "error: experiment: must be chosen once, and without +, as experiment=OPTION",
     "activation=swish": "error: activation=swish: no such option; there are elu, gelu, identity, leaky_relu, mish, prelu, relu, "
-    "sigmoid, silu, softplus, tanh",
-    "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10",
+    "sigmoid, silu, softplus, tanh; did you mean activation=mish?",
+    "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10; did you mean latent.dim=7?",
     "latent.dmi=3": "error: latent.dmi: no such setting; there are dim",
     "optimizer.rate=3": "error: optimizer.rate: no such setting; there are _target_, betas, eps, lr, weight_decay",
     "latent.dim=five": "error: latent.dim: Value 'five' of type 'str' could not be converted to Integer",
@@ -47,7 +47,7 @@ BAD_INPUT = {
     "latent=[1,5]": "error: latent=[1,5]: must be the name of an option; there are 1, 2, 3, 5, 10",
     "-m trainer=gpu seed=1,2": "error: trainer.accelerator=gpu: there is no GPU that PyTorch can use here; "
     "trainer=cpu always works",
-    "-m latent=1,4": "error: latent=4: no such option; there are 1, 2, 3, 5, 10",
+    "-m latent=1,4": "error: latent=4: no such option; there are 1, 2, 3, 5, 10; did you mean latent.dim=4?",
     "-m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
     "activation=relu -m latent.dim=3,0": "error: latent.dim=0: must be at least 1",
     "sweep=mine": "error: sweep=mine: is for a sweep, which needs -m",
@@ -61,7 +61,7 @@ BAD_INPUT = {
     "-m latent=1,1": "error: -m: latent=1 stands for more than one job; choices must differ",
     "-m noise=low sed=1,2": "error: sed: no such setting; did you mean seed?",
     "table=false": "error: table=false: is for a sweep, which needs -m",
-    "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse",
+    "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse; did you mean loss=mse?",
     "model=conv": "error: model=conv: no such option; there are deep, linear_tied",
     "model=linear_tied model.widths=[50]": "error: model.widths: no such setting; there are _target_, bias",
     "engine=fast": "error: engine=fast: no such option; there are auto, compiled, pytorch",
@@ -69,7 +69,7 @@ BAD_INPUT = {
     "+trainer.precision=16-mixed": "error: trainer.precision=16-mixed: must be one of 32-true, 64-true, bf16-true, bf16-mixed",
     "--verison": "error: unrecognized arguments: --verison",
     "--cfg x latent=1": "error: argument --cfg/-c: invalid choice: 'x' (choose from 'job', 'hydra', 'all')",
-    "threads=0": "error: threads=0: must be at least 1, or null",
+    "threads=0": "error: threads=0: must be at least 1, or null; at most 1024",
 }
 
 

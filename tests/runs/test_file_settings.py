@@ -11,9 +11,10 @@ import torch
 from conftest import ROOT, composed, run_command, run_script
 
 from wavecoder.runs import results
-from wavecoder.runs.build import check_training, make_source
+from wavecoder.runs.build import make_source
 from wavecoder.runs.run import warn_of_scale
 from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.training_checks import check_training
 from wavecoder.training.data import Noise, SignalDataModule
 
 ROWS = np.random.default_rng(0).standard_normal((50, 12))
@@ -76,7 +77,7 @@ BAD = {
     ("data=file", "data.path=x.npy", "data.fresh=true"): "data.fresh=true: must be false: there are no new signals in a file",
     ("data=file", "data.path=x.npy", "data.per_seed=true"): "data.per_seed=true: must be false: a file has one training set",
     ("data=file", "data.path=x.npy", "data.sigma=3"): "data.sigma=3.0: must be left alone: it is for sinusoids",
-    ("data=file", "data.path=x.npy", "data.families=[sin]"): r"data.families=\['sin'\]: must be left alone",
+    ("data=file", "data.path=x.npy", "data.families=[sin]"): r"data.families=\[sin\]: must be left alone",
     (
         "data=file",
         "data.path=x.npy",

@@ -64,7 +64,7 @@ def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> N
     file.write_bytes(content)
     with pytest.raises(SettingError) as error:
         resume.expand([f"run={tmp_path / 'run'}"])
-    assert str(error.value) == f"{file} is damaged, so the run cannot be resumed by its folder"
+    assert str(error.value) == f"{file}: is damaged, so the run cannot be resumed by its folder"
 
 
 SIZE = ("data.train_size=640", "data.batch_size=64")

@@ -30,6 +30,24 @@ def names(folder: Path, links: Path) -> dict[str, str]:
     return {link.name: str(link.readlink().relative_to(folder.resolve())) for link in links.iterdir()}
 
 
+def test_it_is_served_to_this_machine_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[tuple[str, ...]] = []
+    monkeypatch.setattr("tensorboard.program.TensorBoard.configure", lambda _, arguments: served.append(arguments))
+    monkeypatch.setattr("tensorboard.program.TensorBoard.main", lambda _: 0)
+    made_up_run(tmp_path / "run", {}, {"SVD": 0.3})
+    monkeypatch.setattr("sys.argv", ["wavecoder tensorboard", str(tmp_path), "--port=0"])
+    with pytest.raises(SystemExit, match="0"):
+        tensorboard()
+    assert served[0][served[0].index("--host") + 1] == "localhost"
+
+
+def test_a_name_from_elsewhere_is_a_link_in_the_folder_of_links(tmp_path: Path) -> None:
+    for number, name in enumerate(("..", "../x", "/y", "a\x1b[31m\n")):
+        made_up_run(tmp_path / "mine" / str(number), {"model": name}, {})
+    found = names(tmp_path / "mine", tmp_path / "links")
+    assert sorted(found) == ["-x", "-y", "a\\x1b[31m\\n", "autoencoder"]
+
+
 def test_jobs_by_what_differs_and_references_once(tmp_path: Path) -> None:
     sweep = tmp_path / "mine"
     for activation in ("relu", "tanh"):

@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from wavecoder.paper.claims import Job, PaperRuns
 from wavecoder.paper.effects import choices_made, effects_of
+from wavecoder.paper.escaping import as_code, as_html, as_line, as_markdown
 from wavecoder.paper.judging import WORDS, percent
 from wavecoder.paper.numbers import number
 from wavecoder.paper.pictures import PLANE, figures_of, planes_of, summary_of
@@ -73,15 +74,17 @@ def write_report(folder: Path) -> Path:
         "commands": {name: command for name, command in commands.items() if command},
         "origins": origins_of(completed),
     }
-    templates = Environment(
-        loader=PackageLoader("wavecoder.paper"),
-        autoescape=lambda template: template is not None and template.endswith(".html.j2"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    templates.filters |= {"number": number, "percent": percent, "title_of": title_of, "address": quote}
-    for kind in ("md", "html"):
+    for kind, shown in {"md": as_markdown, "html": as_html}.items():
+        templates = Environment(
+            loader=PackageLoader("wavecoder.paper"),
+            autoescape=kind == "html",
+            finalize=shown,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        templates.filters |= {"number": number, "percent": percent, "title_of": title_of, "address": quote}
+        templates.filters |= {"code": as_code, "line": as_line}
         write_atomically(folder / f"report.{kind}", templates.get_template(f"report.{kind}.j2").render(content))
     return folder / "report.html"
 

@@ -41,6 +41,7 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
 
     Raises:
         SettingError: A setting cannot be used; the message is one line, and nothing was written.
+        Diverged: The training has gone wrong (`wavecoder.training.diverged`): its seed diverged, or all did.
         OSError: The folder cannot be written.
         KeyboardInterrupt: The training was interrupted; the same call with `folder` resumes it.
 
@@ -220,12 +221,13 @@ def _process_restored() -> Iterator[None]:
 @contextmanager
 def _messages_shown(file: Path) -> Iterator[None]:
     """Show our own messages as the command does: plain on the console, with the time in the run's folder."""
-    from wavecoder.runs.screen import LogFile
+    from wavecoder.runs.screen import LogFile, SafeFormatter
 
     logger = logging.getLogger(_OURS)
     level, propagate = logger.level, logger.propagate
     console, log = logging.StreamHandler(sys.stdout), LogFile(file, encoding="utf-8")
-    log.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    console.setFormatter(SafeFormatter())
+    log.setFormatter(SafeFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logger.setLevel(logging.INFO)
     logger.propagate = False  # or handlers of the caller's would show them twice
     logger.handlers += [console, log]

@@ -16,7 +16,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import cli, results, resume, slurm, typed
@@ -47,8 +47,7 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _errors_end_the_process():
-            check_targets(config)
-            check_foreign(config)
+            _check_trusted(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -80,8 +79,11 @@ def check_run(config: DictConfig) -> None:
         SettingError: A setting cannot be used.
         OmegaConfBaseException: A value is missing, or of another type.
     """
+    _check_trusted(config)
     check_hydra(config)
     settings = from_config(config)
+    if not config.hydra.run.dir:
+        raise SettingError("hydra.run.dir=: must name a folder")
     folder = Path(config.hydra.run.dir).absolute()
     check_folder("hydra.run.dir", folder)
     if is_first_process(config):  # the others of a sweep's job have its settings too
@@ -107,16 +109,36 @@ def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
         SettingError: A setting cannot be used.
     """
     checked: set[tuple[str, ...]] = set()
+    made: list[list[Any]] = []  # what the trainer, the callbacks and the logger were made from
+    jobs = list(jobs)
     for job in jobs:
         alike = tuple(override for override in job.overrides if not re.fullmatch(r"(data\.)?seed=\d+", override))
         if alike in checked:
             continue
         config = composer.compose(job.overrides)
+        _check_trusted(config)
         settings = from_config(config)
         if here:
             _check_device(settings)
-        _check_training(config, settings, here)
+        _check_training(config, settings, here, min(_jobs_at_a_time(config), len(jobs)))
+        objects: list[Any] = [OmegaConf.to_container(config[group]) for group in ("trainer", "callbacks", "logger")]
+        objects += [settings.noise, settings.data.signal_length, settings.latent.dim]
+        if here and objects not in made:
+            _check_objects_made(config, settings, Path(config.hydra.sweep.dir, job.name).absolute())
+            made.append(objects)
         checked.add(alike)
+
+
+def _check_trusted(config: DictConfig) -> None:
+    """Refuse what a file from elsewhere may not decide."""
+    check_targets(config)
+    check_foreign(config)
+
+
+def _jobs_at_a_time(config: DictConfig) -> int:
+    """How many jobs a launcher runs on this machine side by side."""
+    jobs = config.hydra.launcher.get("n_jobs", 1)  # joblib's; negative numbers count from the cores
+    return jobs if isinstance(jobs, int) and jobs > 0 else max(1, (os.cpu_count() or 1) + 1 + int(jobs or 0))
 
 
 def runs_here(config: DictConfig) -> bool:
@@ -216,10 +238,8 @@ def _check_interactive(config: DictConfig) -> None:
 
 
 def _check_training(config: DictConfig, settings: Settings, here: bool, beside: int = 1) -> None:
-    check_targets(config)
-    check_foreign(config)
     check_objects(config)
-    from wavecoder.runs.build import check_training  # torch: only after all that is checked without it
+    from wavecoder.runs.training_checks import check_training  # torch: only after all that is checked without it
 
     check_training(config, settings, here, beside)
 

@@ -13,6 +13,7 @@ import sys
 import traceback
 import warnings
 from importlib.metadata import version
+from inspect import unwrap
 from pathlib import Path
 from typing import NoReturn
 
@@ -34,6 +35,7 @@ from wavecoder.runs.overrides import (
     suggestion,
 )
 from wavecoder.runs.settings import SettingError, Settings, no_such_setting
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
@@ -98,10 +100,7 @@ def train() -> None:
     except KeyboardInterrupt:
         leave_interrupted()
     except Exception as error:
-        if any(frame.f_code is job.train.__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
-            if isinstance(error, OSError) and not wants_traceback():
-                print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
-                sys.exit(FAILED)
+        if any(frame.f_code is unwrap(job.train).__code__ for frame, _ in traceback.walk_tb(error.__traceback__)):
             raise  # a run went wrong, which has nothing to do with what was typed
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
@@ -117,6 +116,16 @@ def leave_interrupted() -> NoReturn:
 
     print(f"\n{typed.interrupted()}", file=sys.stderr)
     sys.exit(INTERRUPTED)
+
+
+def leave_failed(error: OSError) -> NoReturn:
+    """Say in one line which file a run could not write or read and how it is resumed, and leave with status 1."""
+    if wants_traceback():
+        raise error
+    from wavecoder.runs import typed
+
+    print(typed.interrupted(f"error: {explain(error)}"), file=sys.stderr)
+    sys.exit(FAILED)
 
 
 def lost_job(error: Exception) -> str:
@@ -144,8 +153,7 @@ def one_line(text: str) -> str:
         >>> one_line("sweep=a\nb: must be a word")
         'sweep=a\\nb: must be a word'
     """
-    printable = "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
-    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", printable)
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", plain(text))
 
 
 def explain(error: Exception) -> str:
@@ -175,10 +183,13 @@ def explain(error: Exception) -> str:
         return f"~{cause.full_key}: refers to the run's folder, which Hydra cannot leave out; it can be set to another value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    if isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
+    if isinstance(error, ValueError) and isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+        from wavecoder.runs import typed
+
+        place = os.fsdecode(error.filename or typed.begun_in())  # a full disk names no file
+        return f"{place}: {error.strerror}" if place else error.strerror
     return " ".join(str(error).split())
 
 

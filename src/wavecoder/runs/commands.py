@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
 from wavecoder.runs.settings import SettingError
+from wavecoder.runs.text import plain_lines
 
 
 def report() -> None:
@@ -98,7 +99,7 @@ def export() -> None:
     with _one_line_errors():
         from wavecoder.runs.export import export as write
 
-        print(write(arguments.run, arguments.output, arguments.seed, arguments.force))
+        print(plain_lines(write(arguments.run, arguments.output, arguments.seed, arguments.force)))
 
 
 def evaluate() -> None:

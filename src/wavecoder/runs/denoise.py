@@ -17,6 +17,7 @@ from wavecoder.files import FileError, Recording, Rows, create, open_signals
 from wavecoder.runs.build import as_setting_error
 from wavecoder.runs.denoiser import BLOCK, Denoiser, Findings, Level, default_level, in_windows
 from wavecoder.runs.load import Seed, Trained, load
+from wavecoder.runs.text import plain
 from wavecoder.runs.threads import torch_threads
 from wavecoder.signals import SinusoidSource
 from wavecoder.training.files import write_atomically
@@ -79,8 +80,8 @@ def denoise(
                 bar.update(task, advance=block.size)
         figure = _as_png(work.figure(f"{input.name}, denoised by {_name(model)}"))
     write_atomically(picture, figure)
-    print(f"{output}: {work.description}, denoised by {_name(model)}; picture: {picture}")
-    print(*_report(model, findings, noise is not None), sep="\n")
+    print(plain(f"{output}: {work.description}, denoised by {_name(model)}; picture: {picture}"))
+    print(*map(plain, _report(model, findings, noise is not None)), sep="\n")
     for warning in (*_warnings(findings), *_sampling(model, signals)):
         print(warning)
     if writer.clipped:

@@ -106,6 +106,7 @@ def _write(output: Path, measured: Mapping[str, Measured], wanted: Wanted, devic
         content = {"settings": asdict(wanted) | {"device": device}, "runs": runs, "versions": results.versions()}
         write_atomically(temporary / EVALUATION, json.dumps(content, indent=2, allow_nan=False) + "\n")
         for name, of_run in figures.items():
+            (temporary / "figures").mkdir(exist_ok=True)
             folder = temporary / "figures" / name if len(figures) > 1 else temporary / "figures"
             for title, figure in of_run:
                 write_figure(folder, title, figure)

@@ -52,7 +52,8 @@ def check_foreign(config: DictConfig) -> None:
                 raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
         folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
-        if not _is_typed(key) and not Path(folder).is_relative_to(config.hydra.runtime.cwd):
+        chosen = _is_typed(key) or (key == "hydra.run.dir" and _is_typed("run"))
+        if not chosen and not Path(folder).is_relative_to(config.hydra.runtime.cwd):
             raise SettingError(f"{key}={folder}: must be within {config.hydra.runtime.cwd}, or be given on the command line")
     subdir = str(_resolved(config, "hydra.sweep", "subdir"))
     if _leaves(subdir):

@@ -22,7 +22,7 @@ def read_config(folder: Path, name: str = "config") -> DictConfig:
         or not content
         or (name == "hydra" and not isinstance(content.get("hydra"), DictConfig))
     ):
-        raise DamagedError(f"{file} is damaged")
+        raise DamagedError(f"{file}: is damaged")
     return content
 
 
@@ -37,7 +37,7 @@ def read_overrides(folder: Path) -> list[str]:
     content = _read(file)
     given = OmegaConf.to_container(content) if isinstance(content, ListConfig) else None
     if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
-        raise DamagedError(f"{file} is damaged")
+        raise DamagedError(f"{file}: is damaged")
     return [str(each) for each in given]
 
 
@@ -47,4 +47,4 @@ def _read(file: Path) -> Any:
     except FileNotFoundError:
         raise
     except Exception as error:  # of many kinds: YAML's, OmegaConf's, of text that is none, of dates that do not exist
-        raise DamagedError(f"{file} is damaged") from error
+        raise DamagedError(f"{file}: is damaged") from error

@@ -21,7 +21,7 @@ from wavecoder.runs import cli, results, resume
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
-from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, set_aside, write_atomically
+from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def train(config: DictConfig) -> float:
 
     Raises:
         Exception: In a single run, any error but bad input.
-        SystemExit: In a single run, on bad input, or if it diverged: Hydra would print lines of its own.
+        SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would say more.
     """
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
@@ -60,7 +60,7 @@ def train(config: DictConfig) -> float:
             log.error("job %s failed: %s", Path(HydraConfig.get().runtime.output_dir).name, cli.explain(error))
             return float("nan")
         if isinstance(error, OSError):
-            raise  # what had been begun can be resumed
+            cli.leave_failed(error)
         cli.exit_with_error(error)
     except Diverged as error:
         if not is_first_process(config):  # the first speaks for all
@@ -193,8 +193,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder)
     if before.get("damaged"):
-        set_aside(folder / results.RESULTS)
-        log.warning("%s is now %s.damaged, and is made again", folder / results.RESULTS, results.RESULTS)
+        aside = rename_damaged(folder / results.RESULTS)
+        log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
         before = {"config_fingerprint": _noted_fingerprint(folder)}
     (folder / TRACEBACK).unlink(missing_ok=True)
     if before.get("config_fingerprint", fingerprint) != fingerprint:

@@ -152,14 +152,14 @@ def load_record(folder: Path) -> dict[str, Any]:
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{file} is damaged") from error
+        raise DamagedError(f"{file}: is damaged") from error
     if fits(record, {"status": str, "schema?": int, "config_fingerprint?": (str, None)}) and record["status"] == "completed":
         version = record.get("schema", 1)
         if version != SCHEMA:
             why = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
             return {"status": "outdated", "error": why, "config_fingerprint": record.get("config_fingerprint")}
     if not is_record(record):
-        raise DamagedError(f"{file} is damaged")
+        raise DamagedError(f"{file}: is damaged")
     return record
 
 

@@ -72,7 +72,7 @@ def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
     except DamagedError as error:
         raise SettingError(f"{error}, so the run cannot be resumed by its folder") from error
     except (TypeError, KeyError, OmegaConfBaseException) as error:
-        raise SettingError(f"{folder}/.hydra/hydra.yaml is damaged, so the run cannot be resumed by its folder") from error
+        raise SettingError(f"{folder}/.hydra/hydra.yaml: is damaged, so the run cannot be resumed by its folder") from error
 
 
 def _key(argument: str) -> str:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from rich.console import Console
 from rich.text import Text
 
+from wavecoder.runs.text import plain, plain_lines
+
 _GAP = "  "  # between two columns
 _UNLIMITED = 10_000  # columns: the width of what is no terminal
 _LEAST_ROOM = 24  # columns for the names of rows
@@ -30,6 +32,10 @@ class Column:
     cells: tuple[str, ...]
     is_text: bool = False
     left_out: int = 0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "heading", plain_lines(self.heading))
+        object.__setattr__(self, "cells", tuple(map(plain_lines, self.cells)))
 
     @property
     def width(self) -> int:
@@ -140,7 +146,8 @@ def width_of(console: Console) -> int:
 
 
 def wrap(text: str, width: int, indent: str = "") -> list[str]:
-    """A sentence in lines of a width, broken between words alone."""
+    """A sentence in lines of a width, broken between words alone, without what a terminal would obey."""
+    text = plain(text)
     if len(text) <= width:
         return [text]
     return textwrap.wrap(text, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
@@ -160,7 +167,14 @@ class LogFile(logging.FileHandler):
             print(f"{self.baseFilename}: {error.strerror}; messages are missing from it", file=sys.stderr)
 
 
-class PlainFormatter(logging.Formatter):
+class SafeFormatter(logging.Formatter):
+    """Formats what is logged without what a terminal would obey."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        return plain_lines(super().format(record))
+
+
+class PlainFormatter(SafeFormatter):
     """Formats what is logged to the console: on a terminal in lines that are broken between words."""
 
     def format(self, record: logging.LogRecord) -> str:
@@ -186,7 +200,7 @@ def command_lines(words: Sequence[str], width: int, indent: str = "  ") -> list[
         indent: Before each line.
     """
     lines, line = [], indent
-    for word in map(shlex.quote, words):
+    for word in map(plain, map(shlex.quote, words)):
         if line.strip() and len(line) + len(word) + len("  \\") > width:
             lines.append(f"{line} \\")
             line = indent + "  "

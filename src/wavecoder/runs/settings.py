@@ -7,7 +7,7 @@ checked by that class.
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
@@ -39,6 +39,8 @@ RENAMED = {
 OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
 """Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
+_MOST_THREADS = 1024  # many more than there are cores, and the process would run out of stacks
+
 _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
@@ -61,15 +63,11 @@ def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
 
 def as_typed(value: object) -> str:
     """A value as the command line has it."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return str(value).lower()
     if isinstance(value, list | ListConfig):
         return f"[{','.join(map(as_typed, value))}]"
     if isinstance(value, dict | DictConfig):
         return f"{{{','.join(f'{key!s}:{as_typed(each)}' for key, each in value.items())}}}"
-    return str(value)
+    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def _require_choice(setting: str, value: object) -> None:
@@ -146,8 +144,7 @@ class DataSettings:
             self._check_file()
 
     def _check_sinusoids(self) -> None:
-        for name in ("key", "labels"):
-            value = getattr(self, name)
+        for name, value in {"key": self.key, "labels": self.labels}.items():
             _require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
         _require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
         _require(_is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
@@ -214,7 +211,7 @@ class Settings:
     logger: dict[str, Any] = MISSING
 
     def __post_init__(self) -> None:
-        _require(self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(0 <= self.seed < 2**63 - self.num_seeds, "seed", self.seed, "0 or more; all below 2 to the power of 63")
         _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
@@ -223,15 +220,12 @@ class Settings:
         _require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
         _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
-        _require(self.threads is None or self.threads >= 1, "threads", self.threads, "at least 1, or null")
+        few = self.threads is None or 1 <= self.threads <= _MOST_THREADS
+        _require(few, "threads", self.threads, f"at least 1, or null; at most {_MOST_THREADS}")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
             _require(_is_positive(self.optimizer["lr"]), "optimizer.lr", self.optimizer["lr"], "a number above 0")
-        for group in ("activation", "model", "loss", "optimizer", "trainer"):
-            target = getattr(self, group).get("_target_")
-            if not isinstance(target, str) or not target:
-                raise SettingError(f"{group}._target_={as_typed(target)}: must name a class")
         self._check_trainer()
         allowed = f"at most data.train_size={self.data.train_size}"
         if self.accumulate > 1:
@@ -255,8 +249,6 @@ class Settings:
 
     def _check_trainer(self) -> None:
         given = self.trainer.get
-        if "max_epochs" not in self.trainer:
-            raise SettingError("~trainer.max_epochs: cannot be left out; Lightning would take 1000")
         for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
             _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
         _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
@@ -294,12 +286,12 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
     Raises:
         SettingError: A setting is out of its limits.
     """
+    from wavecoder.runs.values import refuse_left_out, refuse_unfit_numbers  # which imports this module
+
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
-        for each in fields(Settings):
-            if each.name not in plain and each.default is MISSING:
-                raise SettingError(f"~{each.name}: cannot be left out; every run has a value for {each.name}")
+        refuse_left_out(plain, [each.name for each in fields(Settings) if each.default is MISSING])
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
     _refuse_unknown_keys(plain, Settings)
@@ -309,7 +301,7 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
         fill_from_file(plain, OmegaConf.select(config, "hydra.runtime.cwd"), of_file)
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
-    _refuse_unfit_numbers(config)
+    refuse_unfit_numbers(config)
     return settings
 
 
@@ -321,29 +313,6 @@ def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
             raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
         if is_dataclass(known[key]):
             _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
-
-
-def _refuse_unfit_numbers(config: DictConfig) -> None:
-    """Refuse what is a number nowhere: NaN, and whole numbers that 64 bits cannot hold."""
-    nodes = {str(name): node for name, node in config.items() if name != "hydra"}
-    plain = {name: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node for name, node in nodes.items()}
-    for key, value in leaves(plain):
-        if isinstance(value, float) and math.isnan(value):
-            raise SettingError(f"{key}=nan: must be a number")
-        if isinstance(value, int) and abs(value) >= 2**63:
-            raise SettingError(f"{key}={value}: must be below 2 to the power of 63")
-
-
-def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    """The values of nested mappings and lists, each with its full key."""
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield from leaves(value, f"{key}.{name}" if key else str(name))
-    elif isinstance(node, list):
-        for value in node:
-            yield from leaves(value, key)
-    else:
-        yield key, node
 
 
 def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such setting") -> str:

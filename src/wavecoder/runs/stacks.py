@@ -1,6 +1,5 @@
 """Jobs that differ in their seeds alone, trained as one ensemble: what it leaves is divided among the folders of the jobs."""
 
-import io
 import logging
 import math
 import os
@@ -15,7 +14,8 @@ from omegaconf import OmegaConf
 from wavecoder.runs import results
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
-from wavecoder.training.files import read_arrays, write_arrays, write_atomically
+from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
+from wavecoder.training.files import DamagedError, read_arrays, write_arrays, write_atomically
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
@@ -124,11 +124,15 @@ def _of_member(name: str, values: Any, number: int) -> Any:
 
 
 def _read_checkpoints(stack: Path) -> dict[Path, dict[str, Any]]:
-    """The checkpoints of an ensemble, by their paths in its folder."""
-    import torch  # in a process that has trained
-
-    files = [file for file in (results.LAST_CHECKPOINT, results.BEST_CHECKPOINT) if (stack / file).exists()]
-    return {file: torch.load(stack / file, map_location="cpu", weights_only=True) for file in files}
+    """The checkpoints of an ensemble, by their paths in its folder; a damaged one is named and left out."""
+    checkpoints = {}
+    for file in (results.LAST_CHECKPOINT, results.BEST_CHECKPOINT):
+        if (stack / file).exists():
+            try:
+                checkpoints[file] = read_checkpoint(stack / file)
+            except DamagedError as error:
+                log.warning("%s; the jobs have none", error)
+    return checkpoints
 
 
 def _write_checkpoint(file: Path, content: dict[str, Any], number: int) -> None:
@@ -151,7 +155,4 @@ def _write_checkpoint(file: Path, content: dict[str, Any], number: int) -> None:
         | {"state_dict": weights, "divergence": {"steps": {}}}
         | ({"optimizer_states": optimizers} if "optimizer_states" in content else {})
     )
-    file.parent.mkdir(exist_ok=True)
-    whole = io.BytesIO()
-    torch.save(own, whole)
-    write_atomically(file, whole.getvalue())
+    write_checkpoint(own, file)

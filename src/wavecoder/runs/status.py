@@ -17,6 +17,7 @@ from wavecoder.runs.screen import say, width_of, wrap
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import State, Store
 from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 _IDS = "slurm_ids.txt"
@@ -128,7 +129,7 @@ def _print_rows(rows: Sequence[tuple[str, str, str]], short: Mapping[str, str]) 
     """Print jobs, each with what it does and what there is to say about it, in one line or, in a narrow terminal, in several."""
     console = Console()
     width, widths = width_of(console), [max((len(row[column]) for row in rows), default=0) for column in (0, 1)]
-    lines = [f"{kind:{widths[0]}}  {name:{widths[1]}}  {about}".rstrip() for kind, name, about in rows]
+    lines = [plain(f"{kind:{widths[0]}}  {name:{widths[1]}}  {about}".rstrip()) for kind, name, about in rows]
     if max(map(len, lines), default=0) > width:
         lines, indent = [], " " * (widths[0] + 2)
         for kind, name, about in rows:

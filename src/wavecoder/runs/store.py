@@ -116,7 +116,7 @@ def _opened(file: Path) -> sqlite3.Connection:
     except sqlite3.OperationalError:
         raise
     except sqlite3.DatabaseError:
-        log.warning("%s is damaged, and is made again from the jobs' folders", file)
+        log.warning("%s is damaged, or of another version, and is made again from the jobs' folders", file)
         for each in (file, file.with_name(f"{file.name}-journal")):
             each.unlink(missing_ok=True)
         return _connected(file)

@@ -27,6 +27,7 @@ from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
@@ -77,13 +78,16 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     lost = len(_without(folder, jobs, ("completed",))) - len(missing)
     complete = f"{len(jobs) - len(missing) - lost} complete, " + (f"{lost} diverged, " if lost else "")
     print(f"{complete}{waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
-    with _progress(folder, jobs, name_failed=on_slurm):
-        if on_slurm:
-            _run_on_slurm(config, context, folder, new, missing, since)
-        elif new:
-            _run_here(config, context, folder, new, composer)
-    if not config.detach:
-        conclude(folder, jobs, config.table)
+    try:
+        with _progress(folder, jobs, name_failed=on_slurm):
+            if on_slurm:
+                _run_on_slurm(config, context, folder, new, missing, since)
+            elif new:
+                _run_here(config, context, folder, new, composer)
+        if not config.detach:
+            conclude(folder, jobs, config.table)
+    except OSError as error:  # the sweep's own files cannot be written
+        cli.leave_failed(error)
 
 
 def _plan(folder: Path, composer: Composer, overrides: Sequence[tuple[str, ...]]) -> list[Job]:
@@ -265,7 +269,7 @@ def _print_progress(folder: Path, jobs: Sequence[Job], end: threading.Event, nam
 
 def _print_from_thread(text: str) -> None:
     # without `file`, print() holds no reference to sys.stdout, which the bar of a job replaces meanwhile in another thread
-    print(text, file=sys.stdout, flush=True)
+    print(plain(text), file=sys.stdout, flush=True)
 
 
 def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
@@ -282,7 +286,6 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
 
     wanted = {job.name: job.fingerprint for job in asked}
     jobs = [each for each in read_sweep(folder) if wanted.get(each["job"]) in (None, each.get("config_fingerprint"))]
-    summary = tables.write_summary(folder, jobs)
     if table:
         console = Console()
         console.print()
@@ -290,12 +293,14 @@ def conclude(folder: Path, asked: Sequence[Job], table: bool = True) -> None:
         if len(engines := results.engines(jobs)) > 1:
             counts = ", ".join(f"{count} by {name}" for name, count in engines.items())
             say(console, f"Trained by different engines, which round differently: {counts}")
+    summary = tables.write_summary(folder, jobs)
+    if table:
         say(console, f"Summary: {os.path.relpath(summary)}")
         typed.print_next_of_sweep(folder)
     incomplete = _without(folder, asked, ("completed",))
     try:
         for name, why in lost_jobs(folder, incomplete).items():
-            print(f"lost: {name}: {why}", file=sys.stderr)
+            print(plain(f"lost: {name}: {why}"), file=sys.stderr)
     except SettingError as error:
         print(f"what became of incomplete jobs is not known: {error}", file=sys.stderr)
     if incomplete:

@@ -11,8 +11,9 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.results import as_rows, dead, diverged, diverged_seeds, pool_seeds, problem, varied
+from wavecoder.runs.results import as_rows, as_value, dead, diverged, diverged_seeds, pool_seeds, problem, varied
 from wavecoder.runs.screen import Column, Table
+from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
 SUMMARY = "summary.csv"
@@ -136,7 +137,7 @@ def sweep_table(jobs: Sequence[Mapping[str, Any]]) -> Table:
 def _label(job: Mapping[str, Any], keys: Sequence[str]) -> str:
     """What tells a job from others."""
     chosen = [f"{key}={_short(job['overrides'][key])}" for key in keys if key in job["overrides"]]
-    return " ".join(chosen) or str(job["job"])
+    return " ".join(chosen) or plain(str(job["job"]))
 
 
 def closing_line(results: Mapping[str, Any]) -> str:
@@ -181,13 +182,20 @@ def _short(choice: str) -> str:
     try:
         value = float(choice)
     except ValueError:
-        return choice
+        return plain(choice)
     return choice if len(choice) < 8 or not math.isfinite(value) else f"{value:.4g}"
+
+
+def _as_cell(value: object) -> object:
+    """A value of summary.csv. Spreadsheets would compute text that begins like a formula; with an apostrophe it stays text."""
+    if not isinstance(value, str) or isinstance(as_value(value), float):
+        return value
+    return f"'{plain(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else plain(value)
 
 
 def write_summary(folder: Path, jobs: Sequence[Mapping[str, Any]]) -> Path:
     """Write `summary.csv` in a sweep's folder, a row for each job, seeds pooled, and return its path."""
-    rows = as_rows(pool_seeds(jobs))
+    rows = [{plain(key): _as_cell(value) for key, value in row.items()} for row in as_rows(pool_seeds(jobs))]
     text = io.StringIO()
     writer = csv.DictWriter(text, list(dict.fromkeys(column for row in rows for column in row)), lineterminator="\n")
     writer.writeheader()

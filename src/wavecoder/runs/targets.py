@@ -15,9 +15,10 @@ from pkgutil import resolve_name
 from typing import Any
 
 import hydra.utils
-from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+from hydra._internal.config_repository import ConfigRepository
 from hydra._internal.instantiate import _instantiate2
 from hydra._internal.logging_config import HydraDictConfigurator
+from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -237,9 +238,9 @@ _PLACES = (  # of Hydra's own search
     (_instantiate2, "_resolve_target"),
     (hydra.utils, "_locate"),
     (HydraDictConfigurator, "resolve"),
-    (ImportlibResourcesConfigSource, "__init__"),
+    (ConfigRepository, "initialize_sources"),
 )
-_hydras_target, _hydras_locate, _hydras_logging, _hydras_source = (getattr(*place) for place in _PLACES)
+_hydras_target, _hydras_locate, _hydras_logging, _hydras_sources = (getattr(*place) for place in _PLACES)
 
 
 def _resolve_target(target: Any, full_key: str) -> Any:
@@ -257,15 +258,17 @@ def _locate_for_hydra(path: str) -> Any:
     return _hydras_locate(path)
 
 
-def _open_source(self: ImportlibResourcesConfigSource, provider: str, path: str) -> None:
-    if provider == "hydra.searchpath in main":  # whose package is imported
-        _require_allowed(f"hydra.searchpath={path}", path.partition("://")[2].replace("/", "."))
-    _hydras_source(self, provider, path)
+def _open_sources(self: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
+    for element in config_search_path.get_path():
+        scheme, _, package = str(element.path).partition("://")
+        if scheme == "pkg" and str(element.provider).startswith("hydra.searchpath"):  # whose package Hydra imports
+            _require_allowed(f"hydra.searchpath={element.path}", package.replace("/", "."))
+    _hydras_sources(self, config_search_path)
 
 
 def install() -> None:
     """Make Hydra find what configurations name with `resolve`, in this process."""
-    _put(_resolve_target, _locate_for_hydra, _resolve_in_logging, _open_source)
+    _put(_resolve_target, _locate_for_hydra, _resolve_in_logging, _open_sources)
 
 
 @contextmanager

@@ -200,9 +200,9 @@ def _read(file: Path) -> Batch:
     try:
         content = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError) as error:
-        raise DamagedError(f"{file} is damaged") from error
+        raise DamagedError(f"{file}: is damaged") from error
     if not fits(content, BATCH):
-        raise DamagedError(f"{file} is damaged")
+        raise DamagedError(f"{file}: is damaged")
     tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
     plain = {name: content[name] for name in ("token", "launcher", "host", "pid", "launched")}
     return Batch(**plain, hydra_overrides=tuple(content["hydra_overrides"]), tasks=tasks)

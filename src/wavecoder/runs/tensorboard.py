@@ -19,6 +19,7 @@ from wavecoder.runs import results
 from wavecoder.runs.plan import STACKS
 from wavecoder.runs.settings import OF_SWEEPS, SettingError
 from wavecoder.runs.store import DATABASE, Store
+from wavecoder.runs.text import plain
 
 CURVES, AUTOENCODER = "tb", "autoencoder"  # a run's folder of curves, and in it that of its own; conf/logger/tensorboard.yaml
 _EVERY = 5  # seconds between two looks for new runs, as often as TensorBoard looks for new points
@@ -255,7 +256,7 @@ def _of_job(chosen: Choices) -> Choices:
 
 def _unused(name: str, taken: Iterable[str]) -> str:
     """The name as a folder's, with a number if it is taken."""
-    name = name.replace(os.sep, "-")[:_LONGEST]
+    name = plain(name).replace(os.sep, "-").lstrip(".")[:_LONGEST] or AUTOENCODER
     number, unused = 1, name
     while unused in set(taken):
         number += 1

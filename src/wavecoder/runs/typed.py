@@ -10,6 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
+from wavecoder.runs import targets
 from wavecoder.runs.screen import command_lines, say, width_of, wrap
 from wavecoder.training.files import ARRAYS
 
@@ -30,6 +31,11 @@ def was_a_command() -> bool:
 def note_folder(setting: str, folder: str | Path) -> None:
     """Note in which folder a run or a sweep has begun, and which setting chooses it."""
     _resumed_by[:] = [f"{setting}={os.path.relpath(folder)}"]
+
+
+def begun_in() -> str:
+    """The setting with the folder in which a run or a sweep has begun; nothing if none has."""
+    return "".join(_resumed_by)
 
 
 def program(name: str) -> list[str]:
@@ -98,13 +104,15 @@ def print_next_of_run(folder: Path, record: Mapping[str, Any]) -> None:
     if (folder / "tb").is_dir():
         commands.append(("To see curves, on http://localhost:6006", [*executable("wavecoder"), "tensorboard", str(place)]))
     file, levels = record.get("file"), record["noise"]["eval_std"]
+    clean = [*program("denoise"), str(place)]
+    allowed = ["--allow-targets", ",".join(packages)] if (packages := targets.allowed()) else []
     if file is not None and Path(file).is_file():
-        commands.append(("To clean signals", [*program("denoise"), str(place), file, "clean.npy"]))
+        commands.append(("To clean signals", [*clean, file, "clean.npy", *allowed]))
     elif record.get("per_seed"):  # its noisy sines are a table for each seed
-        commands.append(("To clean signals of yours, here those in signals.npy", [*program("denoise"), str(place), *_OWN]))
+        commands.append(("To clean signals of yours, here those in signals.npy", [*clean, *_OWN, *allowed]))
     elif levels and (folder / ARRAYS).exists():
         noisy = [str(place / ARRAYS), "clean.npy", "--key", f"noisy_{max(levels)}"]
-        commands.append(("To clean signals, here the noisy sines of its test", [*program("denoise"), str(place), *noisy]))
+        commands.append(("To clean signals, here the noisy sines of its test", [*clean, *noisy, *allowed]))
     print_commands(commands)
 
 

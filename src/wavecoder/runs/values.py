@@ -6,7 +6,9 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from inspect import Parameter
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from wavecoder.runs.settings import SettingError, as_typed, leaves
+from omegaconf import DictConfig, OmegaConf
+
+from wavecoder.runs.settings import SettingError, as_typed
 
 _LARGEST = 3.4028234663852886e38  # of 32 bits
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", types.NoneType: "null"}
@@ -42,6 +44,56 @@ def refuse_unfit_values(
         has_default = key in taken and taken[key].default is value
         if key in expected and not has_default and not fits(value, expected[key]):
             raise SettingError(f"{setting}: must be {describe(expected[key])}")
+
+
+def refuse_left_out(config: DictConfig, names: Iterable[str]) -> None:
+    """Refuse a configuration from which `~` has taken what every run needs.
+
+    Args:
+        config: The composed configuration.
+        names: Of the settings and groups that have no default.
+
+    Raises:
+        SettingError: Something is left out.
+    """
+    for name in names:
+        if name not in config:
+            raise SettingError(f"~{name}: cannot be left out; every run has a value for {name}")
+    for group in ("activation", "model", "loss", "optimizer", "trainer"):
+        if not config[group].get("_target_"):
+            raise SettingError(f"{group}._target_=null: must name a class")
+    if "max_epochs" not in config.trainer:
+        raise SettingError("~trainer.max_epochs: cannot be left out; Lightning would take 1000")
+
+
+def refuse_unfit_numbers(config: DictConfig) -> None:
+    """Refuse what is a number nowhere: NaN, and whole numbers that 64 bits cannot hold.
+
+    Args:
+        config: The composed configuration.
+
+    Raises:
+        SettingError: There is one.
+    """
+    nodes = {str(name): node for name, node in config.items() if name != "hydra"}
+    plain = {name: OmegaConf.to_container(node) if OmegaConf.is_config(node) else node for name, node in nodes.items()}
+    for key, value in leaves(plain):
+        if isinstance(value, float) and math.isnan(value):
+            raise SettingError(f"{key}=nan: must be a number")
+        if isinstance(value, int) and abs(value) >= 2**63:
+            raise SettingError(f"{key}={value}: must be below 2 to the power of 63")
+
+
+def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:
+    """The values of nested mappings and lists, each with its full key."""
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield from leaves(value, f"{key}.{name}" if key else str(name))
+    elif isinstance(node, list):
+        for value in node:
+            yield from leaves(value, key)
+    else:
+        yield key, node
 
 
 def numbers(value: object) -> Iterator[float]:

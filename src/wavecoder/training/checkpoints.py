@@ -6,12 +6,11 @@ PyTorch is imported late: the command line imports this too.
 import io
 import logging
 import os
-import shutil
 import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavecoder.training.files import DamagedError, write_atomically
+from wavecoder.training.files import DamagedError, rename_damaged, write_atomically
 
 if TYPE_CHECKING:
     from wavecoder.training.data import SignalDataModule
@@ -29,7 +28,7 @@ def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
 
     content = io.BytesIO()
     torch.save(checkpoint, content)
-    file.parent.mkdir(parents=True, exist_ok=True)
+    file.parent.mkdir(exist_ok=True)  # without parents: a run's folder may have been removed
     write_atomically(file, content.getvalue())
 
 
@@ -86,9 +85,7 @@ def sound_checkpoint(
             _check_fits(file, read_checkpoint(file), module, datamodule)
         except DamagedError as error:
             if set_aside:
-                aside = file.with_name(f"{file.name}.damaged")
-                _replace(file, aside)
-                log.warning("%s; it is set aside as %s", error, aside.name)
+                log.warning("%s; it is set aside as %s", error, rename_damaged(file))
         else:
             return file
     return None
@@ -120,12 +117,3 @@ def _check_fits(file: Path, checkpoint: dict[str, Any], module: "AutoencoderModu
         raise DamagedError(f"{file}: is of a network with other weights")
     if not (same_chunks and complete):
         raise DamagedError(f"{file}: is of another version")
-
-
-def _replace(file: Path, target: Path) -> None:
-    """Rename a file or a folder, in place of what has that name."""
-    if target.is_dir() and not target.is_symlink():
-        shutil.rmtree(target)
-    elif file.is_dir():
-        target.unlink(missing_ok=True)
-    file.replace(target)

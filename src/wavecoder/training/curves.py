@@ -4,7 +4,9 @@ import io
 import os
 import re
 import shutil
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +16,25 @@ from lightning.pytorch.utilities import rank_zero_only
 from numpy import ndarray
 from PIL import Image
 from tensorboard.compat.proto.summary_pb2 import Summary  # type: ignore[import-untyped]
+from tensorboard.summary.writer.event_file_writer import _AsyncWriterThread  # type: ignore[import-untyped]
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from wavecoder.training.files import write_atomically
 
+
+def _keeping_errors(run: Callable[[_AsyncWriterThread], None]) -> Callable[[_AsyncWriterThread], None]:
+    """Let TensorBoard's thread keep to itself that a file cannot be written: the next write raises it in the run's own thread."""
+
+    @wraps(run)
+    def run_quietly(thread: _AsyncWriterThread) -> None:
+        with suppress(OSError):
+            run(thread)
+
+    return run_quietly
+
+
+_AsyncWriterThread.run = _keeping_errors(_AsyncWriterThread.run)
 _COLOURS = 64  # of a picture: enough for lines and their smooth edges, and a third of the bytes
 _DIGITS = 4  # of a coordinate in the projector
 _LEAST_DIMENSIONS = 3  # the projector's view turns in space

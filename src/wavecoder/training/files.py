@@ -62,14 +62,15 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def set_aside(path: Path) -> None:
-    """Rename a damaged file, or a folder in its place, to `NAME.damaged`; an earlier one of that name is removed."""
+def rename_damaged(path: Path) -> str:
+    """Rename a damaged file, or a folder in its place, and return its new name; an earlier one of that name is removed."""
     aside = path.with_name(f"{path.name}.damaged")
     if aside.is_dir() and not aside.is_symlink():
         shutil.rmtree(aside)
     else:
         aside.unlink(missing_ok=True)
     path.rename(aside)
+    return aside.name
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -113,7 +114,7 @@ def read_arrays(folder: Path, members: int | None = None) -> "dict[str, ndarray]
             return arrays
     except Exception as error:  # of many kinds
         log.debug("%s", error)
-    warn_once(f"{file} is damaged; what would be drawn or judged from it is missing")
+    warn_once(f"{file}: is damaged; what would be drawn or judged from it is missing")
     return None
 
 
@@ -135,7 +136,7 @@ def of_member(values: "ndarray", member: int) -> "ndarray":
 
 def write_figure(folder: Path, name: str, figure: "Figure") -> None:
     """Write a figure as PNG, for the screen, and as SVG, for printing."""
-    folder.mkdir(parents=True, exist_ok=True)
+    folder.mkdir(exist_ok=True)
     if figure.get_layout_engine() is not None:
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # it is laid out now, and need not be for each file
