@@ -92,3 +92,13 @@ def test_distances_are_those_of_the_network_as_a_whole(training: Tensor, bias: b
         assert distances["linear/largest_angle"][i].item() == pytest.approx(np.rad2deg(angle), rel=1e-4)
         gram_error = (encoder @ encoder.T - torch.eye(5)).abs().max().item()
         assert distances["linear/gram_error"][i].item() == pytest.approx(gram_error, rel=1e-4)
+
+
+def test_a_member_that_diverges_has_no_distances_and_the_others_keep_theirs(training: Tensor) -> None:
+    ensemble = Ensemble(lambda: TiedLinearAutoencoder(training.shape[1], 3), range(2))
+    before = linear_distances(ensemble, moments_of([training]), 3)
+    with torch.no_grad():
+        ensemble.network.weight[1] = torch.inf
+    for name, values in linear_distances(ensemble, moments_of([training]), 3).items():
+        assert values.isnan().tolist() == [False, True]
+        assert values[0] == before[name][0]

@@ -46,7 +46,7 @@ def linear_distances(ensemble: Ensemble, moments: Moments | Sequence[Moments], r
         rank: Number k of directions.
 
     Returns:
-        For each member, under the names of `LABELS`:
+        For each member, under the names of `LABELS`; NaN for one that diverges:
 
         - `linear/excess`: the error on the training signals over the smallest possible one, less 1;
         - `linear/largest_angle`: the largest principal angle between the columns of D and U_k, in degrees;
@@ -62,11 +62,14 @@ def linear_distances(ensemble: Ensemble, moments: Moments | Sequence[Moments], r
     decoder = (ensemble.decode(unit_latents) - ensemble.decode(origin)).double().mT  # [member, time, latent]
     offset = ensemble(zero).double().squeeze(1)
 
-    kind = PCA if offset.any() else SVD
+    kind = PCA if offset[offset.isfinite()].any() else SVD
     identity = torch.eye(size, dtype=torch.float64, device=offset.device)
     fitted = {key: kind(rank).fit(own) for key, own in {id(own): own for own in every}.items()}
     distances = []
     for e, d, c, own in zip(encoder, decoder, offset, every, strict=True):
+        if not all(values.isfinite().all() for values in (e, d, c)):
+            distances.append(torch.full((len(LABELS),), torch.nan, dtype=e.dtype, device=e.device))
+            continue
         best = fitted[id(own)]
         projector = best.basis_ @ best.basis_.T
         smallest = _error(identity - projector, best.centre_ - best.basis_ @ (best.basis_.T @ best.centre_), own)

@@ -201,7 +201,7 @@ def _convergence(tied: Sequence[Job]) -> Named:
     steps = tied[0]["subspace"]["steps"]
     alike = [job for job in tied if job["subspace"]["steps"] == steps]
     curves = {
-        LABELS[name]: {f"latent {job['latent_dim']}": np.median(job["subspace"][name], axis=1) for job in alike}
+        LABELS[name]: {f"latent {job['latent_dim']}": np.median(np.array(job["subspace"][name], float), axis=1) for job in alike}
         for name in ("linear/excess", "linear/largest_angle", "linear/gram_error")
     }
     title = "How tied linear autoencoders converge to the SVD, medians over seeds"

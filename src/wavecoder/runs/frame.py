@@ -16,8 +16,8 @@ def results(sweep: str | Path) -> pd.DataFrame:
 
     Returns:
         Columns `job`, `status`, `error`, the overrides, `network`, `seed`, `engine`, `seconds`, and for every metric its `… mean`
-        and `… std` over the job's seeds, and what each reference has there, for example `svd val/mse`; seeds that `diverged` or
-        are `dead`, if there are any.
+        and `… std` over the job's seeds, and what each reference has there, for example `svd val/mse`; the seeds that `diverged`
+        or are `dead`, if there are any.
 
     Raises:
         FileNotFoundError: There is no such folder.

@@ -74,10 +74,15 @@ def fit(trainer: L.Trainer, module: AutoencoderModule, datamodule: SignalDataMod
     return Outcome(
         errors,
         references.errors if references is not None else {},
-        {"steps": subspace.steps} | subspace.history if subspace is not None else {},
+        {"steps": subspace.steps} | {name: _finite(values) for name, values in subspace.history.items()} if subspace else {},
         seconds,
         steps,
         module.first_step,
         module.divergence.by_seed,
         [datamodule.seeds[member] for member in module.constant.members],
     )
+
+
+def _finite(values: list[list[float]]) -> list[list[float | None]]:
+    """Values with None for what is not finite, as of a member that was about to diverge."""
+    return [[value if math.isfinite(value) else None for value in row] for row in values]

@@ -119,7 +119,7 @@ class AutoencoderModule(L.LightningModule):
         checkpoint["divergence"] = self.divergence.state_dict()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.divergence.load_state_dict(checkpoint["divergence"])
+        self.divergence.load_state_dict(checkpoint.get("divergence", {"steps": {}}))  # none in those of earlier versions
 
     def _average(self, values: Tensor) -> Tensor:
         """Average a tensor over the processes, in place."""
