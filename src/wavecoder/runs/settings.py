@@ -39,8 +39,6 @@ RENAMED = {
 OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
 """Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
-_MOST_THREADS = 1024  # many more than there are cores, and the process would run out of stacks
-
 _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
@@ -220,8 +218,8 @@ class Settings:
         _require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
         _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
-        few = self.threads is None or 1 <= self.threads <= _MOST_THREADS
-        _require(few, "threads", self.threads, f"at least 1, or null; at most {_MOST_THREADS}")
+        few = self.threads is None or 1 <= self.threads <= 1024  # many more than there are cores
+        _require(few, "threads", self.threads, "at least 1, or null; at most 1024")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
         _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
