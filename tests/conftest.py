@@ -30,6 +30,7 @@ from wavecoder.engine import Engine, Problem, choose
 from wavecoder.engine.bindings import instruction_set, library
 from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
+from wavecoder.runs import foreign, resume, targets
 from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.signals import Sinusoids, SinusoidSource
@@ -90,9 +91,9 @@ class Steps:
         return iter(self.batches)
 
     def blocks(self) -> Iterator[tuple[Tensor, Tensor]]:
-        for inputs, targets in self.batches:
+        for inputs, wanted in self.batches:
             block = inputs[None]
-            yield block, block if targets is inputs else targets[None]
+            yield block, block if wanted is inputs else wanted[None]
 
 
 def engine_for(
@@ -148,6 +149,15 @@ def engine(request: pytest.FixtureRequest) -> str:
     if request.param == "compiled" and library() is None:
         pytest.skip(f"nothing was compiled for {instruction_set()}")
     return str(request.param)
+
+
+@pytest.fixture(autouse=True)
+def _of_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets no test see what a command in another test has noted for its process."""
+    monkeypatch.setattr(targets, "_remedy", targets._remedy)
+    monkeypatch.setattr(foreign, "_typed", set(foreign._typed))
+    monkeypatch.setattr(resume, "_asked", list(resume._asked))
+    monkeypatch.setenv(targets._VARIABLE, os.environ.get(targets._VARIABLE, ""))
 
 
 Run = Callable[..., subprocess.CompletedProcess[str]]

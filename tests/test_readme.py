@@ -50,7 +50,8 @@ NOT_RUN = {
     r".*trainer=gpu": "needs a GPU",
     r"tensorboard |wavecoder tensorboard": "tests of TensorBoard start it",
     r"wavecoder(\.results)?$|wavecoder train$": "names a command that is run with its arguments",
-    r"pip |git pull|python benchmarks/|mypy --strict": "measures for minutes; is make lint",
+    r"pip |git pull|python (benchmarks|tests)/|mypy --strict": "measures for minutes; is make lint",
+    r"pytest -m slow": "is what .ci/run does",
     r"python src/train\.py$": "is run with what makes it quick",
 }
 """What is not run, by the beginning of its lines, and why."""

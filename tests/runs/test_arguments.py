@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from conftest import Run, composed
 
-from wavecoder.runs import checks
+from wavecoder.runs import checks, foreign
 from wavecoder.runs.settings import SettingError
 
 UNKNOWN = {
@@ -59,6 +59,7 @@ def test_a_key_that_nothing_takes_is_refused_with_the_nearest_name(overrides: st
     ],
 )
 def test_a_key_that_a_class_takes_is_taken(overrides: str) -> None:
+    foreign.remember_typed(overrides.split())
     checks.check_run(composed(*overrides.split()))
 
 

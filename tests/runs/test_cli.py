@@ -10,7 +10,7 @@ from conftest import ROOT, Run, run_command
 
 from wavecoder.runs import cli
 from wavecoder.runs.commands import COMMANDS
-from wavecoder.runs.settings import RENAMED
+from wavecoder.runs.names import RENAMED
 
 SHORT = ("debug=quick", "data.train_size=128", "data.val_size=64", "logger=none")
 WAVECODER = str(Path(sys.executable).with_name("wavecoder"))

@@ -7,7 +7,8 @@ from conftest import composed
 
 from wavecoder import networks
 from wavecoder.runs.cli import CONF
-from wavecoder.runs.settings import RENAMED, SettingError, Settings, from_config
+from wavecoder.runs.names import RENAMED
+from wavecoder.runs.settings import SettingError, Settings, from_config
 
 
 def checked(*overrides: str) -> Settings:

@@ -61,7 +61,7 @@ def any_of(patterns: object, tag: str) -> bool:
 def test_references_are_drawn_from_the_first_step_to_the_last(tmp_path: Path) -> None:
     curves = logger(tmp_path)
     curves.log_reference("SVD", {"val/mse": 0.5}, steps=70)
-    curves.log_reference("SVD", {"val/mse": 0.9}, steps=99)  # as a resumed run does
+    curves.log_reference("SVD", {"val/mse": 0.9}, steps=70)  # as a resumed run does
     points = events(tmp_path / "tb" / "SVD").Scalars("error/val/mse")
     assert [(point.step, point.value) for point in points] == [(0, 0.5), (70, 0.5)]
     assert [folder.name for folder in (tmp_path / "tb").iterdir()] == ["SVD"], "nothing half-written is left"

@@ -147,6 +147,7 @@ def test_steps_stay_on_the_device(monkeypatch: pytest.MonkeyPatch, network: str,
     optimizer = module.configure_optimizers()
     monkeypatch.setattr(module, "optimizers", lambda use_pl_optimizer: optimizer)
     monkeypatch.setattr(module, "lr_schedulers", lambda: None)
+    monkeypatch.setattr(module.divergence, "check", lambda *_: None)  # for which the host reads one number, once a chunk
     module.on_train_start()
     made_for = []
 

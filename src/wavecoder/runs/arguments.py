@@ -13,8 +13,9 @@ from typing import Any, get_type_hints
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 
+from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import CONF
-from wavecoder.runs.settings import SettingError, no_such_setting
+from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import resolve, targets_in
 from wavecoder.runs.values import annotations, refuse_unfit_values
 

@@ -21,10 +21,11 @@ import hydra
 import hydra.core.utils
 from hydra.core.config_store import ConfigStore
 from hydra.errors import MissingConfigException, OverrideParseException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavecoder.runs import completion, foreign, job, resolvers, resume, targets
+from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import (
     CONF,
     check_choices,
@@ -34,7 +35,7 @@ from wavecoder.runs.overrides import (
     sorted_options,
     suggestion,
 )
-from wavecoder.runs.settings import SettingError, Settings, no_such_setting
+from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
@@ -212,7 +213,7 @@ def register() -> None:
     targets.install()
 
 
-def _save_config(cfg: DictConfig, filename: str, output_dir: Path) -> None:
+def _save_config(cfg: DictConfig | ListConfig, filename: str, output_dir: Path) -> None:
     """Write what Hydra keeps in a run's folder, completely or not at all."""
     output_dir.mkdir(parents=True, exist_ok=True)
     write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg))

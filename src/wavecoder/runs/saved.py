@@ -58,9 +58,11 @@ def read_run(folder: Path) -> SavedRun:
     with as_setting_error(str(folder)):
         try:
             settings = from_config(config, checkpoint.get(DATA_STATE) or None)
+            network = choose_network(config, settings)
+        except SettingError as error:
+            raise SettingError(f"{folder}: {error}") from error
         except OmegaConfBaseException as error:
-            raise SettingError(f"{error.full_key}: {str(error).splitlines()[0]}") from error
-        network = choose_network(config, settings)
+            raise SettingError(f"{folder}: {error.full_key}: {str(error).splitlines()[0]}") from error
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
 

@@ -7,14 +7,14 @@ checked by that class.
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
+from wavecoder.runs.names import no_such_setting
 
 if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_config`
     FromFile: TypeAlias = int
@@ -22,19 +22,6 @@ if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_c
 else:  # as OmegaConf reads it, in all its versions
     FromFile = Optional[int]  # noqa: UP045
     FloatFromFile = Optional[float]  # noqa: UP045
-
-RENAMED = {
-    "replicas": "num_seeds",
-    "data.samples": "data.signal_length",
-    "data.step": "data.dt",
-    "data.steps_per_chunk": "engine.steps_per_execution",
-    "noise.levels": "noise.eval_std",
-    "noise.train": "noise.train_std",
-    "activation.name": "activation._target_",
-    "activation.slope": "activation.negative_slope (leaky_relu) or activation.init (prelu)",
-    "model.name": "model._target_",
-}
-"""Settings of earlier versions, and what they are called now."""
 
 OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
 """Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
@@ -311,14 +298,3 @@ def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
             raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
         if is_dataclass(known[key]):
             _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
-
-
-def no_such_setting(full_key: str, known: Iterable[str], what: str = "no such setting") -> str:
-    """What to say of a setting that does not exist: the one that was meant, as far as that can be guessed, or those there are."""
-    if full_key in RENAMED:
-        return f"is now called {RENAMED[full_key]}"
-    known = sorted(known)
-    prefix, _, key = full_key.rpartition(".")
-    if near := get_close_matches(key, known, n=1, cutoff=0.7):
-        return f"{what}; did you mean {f'{prefix}.' if prefix else ''}{near[0]}?"
-    return f"{what}; there are {', '.join(known)}" if known else what
