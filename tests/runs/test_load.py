@@ -240,7 +240,7 @@ def test_runs_that_cannot_be_loaded(copied: Path, tmp_path: Path, monkeypatch: p
         (copied / "checkpoints" / name).unlink()
     refused(copied, "copied: has no checkpoint")
     (copied / ".hydra" / "hydra.yaml").unlink()
-    refused(copied, "hydra.yaml: is missing")
+    refused(copied, "hydra.yaml is missing")
 
 
 class Attack:
