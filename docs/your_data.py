@@ -44,7 +44,8 @@ def run(step: Step, folder: Path, overrides: list[str]) -> str:
     """Do one step in a folder, and return what it printed."""
     words = ["-c", step.text] if step.is_python else ["-m", *shlex.split(step.text)]
     if words[1:3] == ["wavecoder", "train"]:
-        words += overrides
+        chosen = {override.partition("=")[0] for override in overrides}
+        words = [word for word in words if word.partition("=")[0] not in chosen] + overrides
     print(f">>> {step.text}", flush=True)
     done = subprocess.run([sys.executable, *words], cwd=folder, stdout=subprocess.PIPE, text=True, encoding="utf-8", check=True)
     print(done.stdout, flush=True)

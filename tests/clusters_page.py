@@ -96,7 +96,7 @@ SMALLER = {
     "FIRST": "127.0.0.1",
 }
 ENDLESS = "trainer.max_epochs=1000000 trainer.check_val_every_n_epoch=1000000"
-QUICK = " ".join(choice for choice in JOB if not choice.startswith(("num_seeds", "callbacks")))
+QUICK = [choice for choice in JOB if not choice.startswith(("num_seeds", "callbacks"))]
 
 HERE = {"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
 """The environment in which the page's commands are typed."""
@@ -107,11 +107,13 @@ def of(kind: str) -> list[str]:
 
 
 def quick(line: str) -> str:
-    """A line of the page with what makes it quick."""
+    """A line of the page with what makes it quick, as far as it makes no choice of its own."""
     for large, small in SMALLER.items():
         line = line.replace(large, small)
-    figures = "" if "callbacks=lean" in line else " ~callbacks.figures"
-    return re.sub(r"wavecoder train( -m| --config-dir \S+)?", rf"\g<0> {QUICK}{figures}", line)
+    chosen = {word.partition("=")[0] for word in line.split()}
+    added = [choice for choice in QUICK if choice.partition("=")[0] not in chosen]
+    added += [] if "callbacks=lean" in line else ["~callbacks.figures"]
+    return re.sub(r"wavecoder train( -m| --config-dir \S+)?", rf"\g<0> {' '.join(added)}", line)
 
 
 def run(folder: Path, line: str, environment: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:

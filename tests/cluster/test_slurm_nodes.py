@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import JOB, ROOT, run_script
+from conftest import JOB, ROOT, last_choices, run_script
 from slurm_cluster import Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm 2")]
@@ -32,7 +32,7 @@ def over_two_nodes(slurm: Slurm, folder: Path, *arguments: str) -> str:
     command = ["srun", "--nodes=2", "--ntasks-per-node=1", sys.executable, str(ROOT / "src" / "train.py")]
     # the nodes' names are known to Slurm alone here
     environment = slurm.environment | {"OMP_NUM_THREADS": "1", "MASTER_ADDR": "127.0.0.1"}
-    command += [*JOB, "data.batch_size=32", "trainer=slurm", "trainer.num_nodes=2", *arguments]
+    command += last_choices([*JOB, "data.batch_size=32", "trainer=slurm", "trainer.num_nodes=2", *arguments])
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=280)
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -136,5 +136,6 @@ def test_a_lock_that_is_none_is_one_line(run_train: Run, tmp_path: Path, kind: s
     done = run_train(*SHORT, "hydra.run.dir=run")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    assert line.startswith(f"error: {lock}: must be a file that processes lock")
+    said = "must be a file that processes lock" if kind == "folder" else "is a link out of the run's folder"
+    assert line.startswith(f"error: {lock}: {said}")
     assert not (tmp_path / "elsewhere").exists()

@@ -234,4 +234,4 @@ def _natural(choice: str) -> tuple[bool, float, str]:
     try:
         return (False, float(first), choice)
     except ValueError:
-        return (True, len(choice), choice)
+        return (True, float(len(choice)), choice)

@@ -159,6 +159,8 @@ def one_line(text: str) -> str:
 
 def explain(error: Exception) -> str:
     """One line for an error in what the user gave: what is wrong, the value, what is allowed."""
+    if isinstance(error, SettingError):
+        return " ".join(str(error).split())
     if isinstance(error, MissingConfigException) and error.missing_cfg_file in _OF_PLUGINS:
         return not_installed(_OF_PLUGINS[error.missing_cfg_file])
     if isinstance(error, MissingConfigException) and error.options is not None and error.missing_cfg_file:
