@@ -8,7 +8,7 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, metrics, only_run, record_of, run_command
+from conftest import ROOT, only_run, record_of, records, run_command
 from terminal import Terminal
 
 from wavecoder.runs.typed import print_next_of_run
@@ -75,13 +75,14 @@ def test_a_sweep_ends_with_whole_words_and_numbers(tmp_path: Path, columns: int)
     choices = ("activation=leaky_relu,sigmoid", "optimizer.lr=0.001,1e30", "model.widths=[50,25,10],[100,50]", "num_seeds=2")
     sweep = (*TRAIN, "-m", "sweep=mine", *ONE_SEED, "~callbacks.figures", "logger=none", "engine=pytorch", *choices)
     terminal = Terminal(sweep, columns, tmp_path)
-    assert terminal.wait() == 0, terminal.text
+    assert terminal.wait() == 1, terminal.text  # four diverge
     table = terminal.text[terminal.text.index("Sweep of 8 jobs") :]
     assert {"leaky_relu", "sigmoid", "diverged", "[50,25,10]", "[100,50]", "0.001"} <= words_of(table.replace("=", " "))
     assert "completed" not in table
-    for found in metrics(tmp_path / "outputs" / "sweeps" / "mine").values():
-        if found["val/mse"]["mean"] is not None:
-            assert f"{found['val/mse']['mean']:#.4g}" in words_of(table)
+    found = [each for each in records(tmp_path / "outputs" / "sweeps" / "mine").values() if each["status"] == "completed"]
+    assert len(found) == 4
+    for each in found:
+        assert f"{each['metrics']['val/mse']['mean']:#.4g}" in words_of(table)
     shown = Terminal([WAVECODER, "status", "outputs/sweeps/mine"], columns, tmp_path)
     assert shown.wait() == 0
     assert "4 diverged" in shown.text
