@@ -101,7 +101,7 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
-    if results.has_ended(record, fingerprint):
+    if record["status"] == "diverged" and results.has_ended(record, fingerprint):
         return _end_diverged(folder, Diverged(record["error"], {int(seed): step for seed, step in record["diverged"].items()}))
     if is_first:
         if resume.is_extension(config, record):
