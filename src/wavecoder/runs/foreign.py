@@ -59,7 +59,7 @@ def check_foreign(config: DictConfig) -> None:
     if _leaves(subdir):
         raise SettingError(f"hydra.sweep.subdir={subdir}: must be within hydra.sweep.dir")
     for group in _WITH_PATHS:
-        for at, key, value in values_in(OmegaConf.to_container(OmegaConf.select(config, group)) or {}, group):
+        for at, key, value in values_in(_contents(config, group), group):
             if isinstance(value, str) and not _is_typed(f"{at}.{key}") and _leaves(path := _resolved(config, at, key)):
                 raise SettingError(f"{at}.{key}={path}: must not leave the run's folder, unless it is given on the command line")
 
@@ -67,6 +67,12 @@ def check_foreign(config: DictConfig) -> None:
 def _is_typed(key: str) -> bool:
     # a mapping or a list may have been typed as a whole; a group's name chooses a file
     return any(key == each or (key.startswith((f"{each}.", f"{each}[")) and "." in each) for each in _typed)
+
+
+def _contents(config: DictConfig, group: str) -> Any:
+    """What a group holds, as it is written; nothing where it was left out, as with ~logger."""
+    node = OmegaConf.select(config, group)
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else {}
 
 
 def _resolved(config: DictConfig, at: str, key: str) -> Any:
