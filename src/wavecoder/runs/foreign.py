@@ -51,7 +51,10 @@ def check_foreign(config: DictConfig) -> None:
             if each and not _is_typed(entry) and each != own:
                 raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
-        folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
+        try:
+            folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
+        except OmegaConfBaseException:
+            continue  # it refers to what is missing, which is refused by its own name before there is a folder
         chosen = _is_typed(key) or (key == "hydra.run.dir" and _is_typed("run"))
         if not chosen and not Path(folder).is_relative_to(config.hydra.runtime.cwd):
             raise SettingError(f"{key}={folder}: must be within {config.hydra.runtime.cwd}, or be given on the command line")
