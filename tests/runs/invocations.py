@@ -313,6 +313,10 @@ train hydra.mode=nope | hydra.mode=nope: must be left alone
 train hydra.run.dir= | hydra.run.dir
 train hydra.run.dir=null | hydra.run.dir
 train hydra.run.dir=[] | hydra.run.dir
+train run= | run=: not the folder of a run
+train run=. | run=.: not the folder of a run
+train -m seed=range(0,100000000) | stand for about 1e+08 jobs
+train -m seed=range(0,10000) optimizer.lr=range(0.001,1,0.001) | stand for about 1e+07 jobs
 train hydra.run.dir=/proc/x | hydra.run.dir=/proc/x: cannot be made
 train hydra.run.dir=/proc/x/y/z | hydra.run.dir=/proc/x/y/z: cannot be made
 train hydra.run.dir=/dev/null/x | hydra.run.dir=/dev/null/x: cannot be made

@@ -186,7 +186,7 @@ def explain(error: Exception) -> str:
         return f"~{cause.full_key}: refers to the run's folder, which Hydra cannot leave out; it can be set to another value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
         return f"{cause.full_key}: {str(cause).splitlines()[0]}"
-    if isinstance(error, ValueError) and isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
+    if type(error) is ValueError and isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
         from wavecoder.runs import typed

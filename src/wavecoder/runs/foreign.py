@@ -51,7 +51,10 @@ def check_foreign(config: DictConfig) -> None:
             if each and not _is_typed(entry) and each != own:
                 raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
     for key in ("hydra.run.dir", "hydra.sweep.dir"):
-        folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
+        try:
+            folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
+        except OmegaConfBaseException:
+            continue  # it refers to what is missing, which is refused by its own name before there is a folder
         chosen = _is_typed(key) or (key == "hydra.run.dir" and _is_typed("run"))
         if not chosen and not Path(folder).is_relative_to(config.hydra.runtime.cwd):
             raise SettingError(f"{key}={folder}: must be within {config.hydra.runtime.cwd}, or be given on the command line")
@@ -59,7 +62,7 @@ def check_foreign(config: DictConfig) -> None:
     if _leaves(subdir):
         raise SettingError(f"hydra.sweep.subdir={subdir}: must be within hydra.sweep.dir")
     for group in _WITH_PATHS:
-        for at, key, value in values_in(OmegaConf.to_container(OmegaConf.select(config, group)) or {}, group):
+        for at, key, value in values_in(_contents(config, group), group):
             if isinstance(value, str) and not _is_typed(f"{at}.{key}") and _leaves(path := _resolved(config, at, key)):
                 raise SettingError(f"{at}.{key}={path}: must not leave the run's folder, unless it is given on the command line")
 
@@ -67,6 +70,12 @@ def check_foreign(config: DictConfig) -> None:
 def _is_typed(key: str) -> bool:
     # a mapping or a list may have been typed as a whole; a group's name chooses a file
     return any(key == each or (key.startswith((f"{each}.", f"{each}[")) and "." in each) for each in _typed)
+
+
+def _contents(config: DictConfig, group: str) -> Any:
+    """What a group holds, as it is written; nothing where it was left out, as with ~logger."""
+    node = OmegaConf.select(config, group)
+    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else {}
 
 
 def _resolved(config: DictConfig, at: str, key: str) -> Any:

@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -12,13 +13,14 @@ from hydra._internal.config_loader_impl import get_overrides_dirname
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_loader import ConfigLoader
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import Override
+from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import results
 from wavecoder.runs.resolvers import folder_name
-from wavecoder.runs.settings import OF_SWEEPS
+from wavecoder.runs.settings import OF_SWEEPS, SettingError
 
+_MOST_JOBS = 1_000_000  # of a sweep: more would fill the memory before the first one starts
 STACKS = ".stacks"  # the folder in a sweep's of ensembles that stand for several jobs
 
 
@@ -147,10 +149,23 @@ def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[
 
     Raises:
         HydraException: A choice cannot be enumerated.
+        SettingError: There are too many.
     """
     overrides = OverridesParser.create(loader).parse_overrides(list(arguments))
     of_jobs = [override for override in overrides if override.key_or_group not in OF_SWEEPS]
+    if (count := math.prod(map(_number_of_values, of_jobs))) > _MOST_JOBS:
+        raise SettingError(f"-m: the choices stand for about {count:.0e} jobs; at most {_MOST_JOBS:,} make a sweep")
     return [tuple(job) for job in BasicSweeper.split_arguments(of_jobs, max_batch_size=None)[0]]
+
+
+def _number_of_values(override: Override) -> float:
+    """How many values a choice stands for, about, without making them."""
+    values = override.value()
+    if isinstance(values, ChoiceSweep):
+        return len(values.list)
+    if isinstance(values, RangeSweep) and values.start is not None and values.stop is not None and values.step:
+        return max(0, math.ceil((values.stop - values.start) / values.step))
+    return 1
 
 
 def short_names(jobs: Sequence[Job]) -> dict[str, str]:
