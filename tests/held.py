@@ -20,7 +20,8 @@ class Hold(L.Callback):
     def on_train_epoch_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         (best,) = (each for each in trainer.callbacks if isinstance(each, ModelCheckpoint))  # type: ignore[attr-defined]
         sweep = Path(str(best.dirpath)).parents[1]
-        while trainer.current_epoch > 0 and _holds(sweep):
+        handlers = find_handlers(trainer)  # who is told to end goes on to the end of the next chunk of steps
+        while trainer.current_epoch > 0 and handlers.received is None and _holds(sweep):
             time.sleep(0.02)
 
 

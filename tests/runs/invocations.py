@@ -135,7 +135,6 @@ train ' ' | not of the form key=value
 train 'num_seeds=${nope}' | num_seeds
 train 'num_seeds=${oc.env:NO_SUCH_VARIABLE}' | num_seeds
 train 'latent.dim=${latent.dim}' | latent.dim
-train 'noise.eval_std=${latent}' | noise
 train 'num_seeds=${'
 train num_seeds=1000000000 | num_seeds=1000000000: needs about
 train num_seeds=100000000000000000000 | num_seeds=
@@ -458,7 +457,7 @@ _WHOLE = {
 
 _ABOVE_0 = ("data.sigma", "data.dt", "optimizer.lr")
 _GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
-_NAMES = {"a line\nbreak": "a line break", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab bed", "long" * 2000: "longlong"}
+_NAMES = {"a line\nbreak": r"a line\nbreak", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": r"tab\tbed", "long" * 2000: "longlong"}
 
 
 KEYS = (*_WHOLE, *_ABOVE_0, *_GROUPS, "nope", "noise.eval_std", "optimizer.betas", "trainer.strategy", "sweep")

@@ -166,7 +166,7 @@ def _left(root: Path, path: str, limit: str, usage: str, cache: str) -> Iterator
         yield most - used + int(stat.get(cache, 0))
 
 
-def _text(size: float) -> str:
+def _text(size: int | float) -> str:
     """A size in bytes for people."""
     if size >= 1e18:
         return f"{size:.0e} bytes"

@@ -158,7 +158,7 @@ def job_overrides(arguments: Sequence[str], loader: ConfigLoader) -> list[tuple[
     return [tuple(job) for job in BasicSweeper.split_arguments(of_jobs, max_batch_size=None)[0]]
 
 
-def _number_of_values(override: Override) -> float:
+def _number_of_values(override: Override) -> int | float:
     """How many values a choice stands for, about, without making them."""
     values = override.value()
     if isinstance(values, ChoiceSweep):

@@ -56,7 +56,7 @@ class LastCheckpoint(Checkpoint):
     """
 
     def __init__(
-        self, folder: str, every_seconds: float = 10.0, every_minutes: float | None = 5.0, every_steps: int | None = None
+        self, folder: str, every_seconds: int | float = 10, every_minutes: int | float | None = 5, every_steps: int | None = None
     ) -> None:
         if not isinstance(every_seconds, int | float) or not every_seconds >= 0:
             raise ValueError(f"last.every_seconds={every_seconds}: must be a number of seconds, 0 or more")
