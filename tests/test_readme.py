@@ -126,7 +126,7 @@ def test_every_training_composes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     found = {line.partition(" #")[0].strip() for page in PAGES for line in commands(page) if re.search(r"train(\.py)? ", line)}
     overrides = [[word for word in shlex.split(line) if re.match(r"[+~]?[\w./]+=|~", word)] for line in found]
-    own = ("data=file", "my_networks", "experiment=search", "-sc")
+    own = ("data=file", "my_networks", "experiment=search", "-sc", "run=")
     checked = 0
     for line, words in zip(found, overrides, strict=True):
         if words and not any(word in line for word in own) and "PYTHONPATH" not in line:

@@ -457,7 +457,7 @@ _WHOLE = {
 
 _ABOVE_0 = ("data.sigma", "data.dt", "optimizer.lr")
 _GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
-_NAMES = {"a line\nbreak": r"a line\nbreak", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": r"tab\tbed", "long" * 2000: "longlong"}
+_NAMES = {"a line\nbreak": "a line break", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab bed", "long" * 2000: "longlong"}
 
 
 KEYS = (*_WHOLE, *_ABOVE_0, *_GROUPS, "nope", "noise.eval_std", "optimizer.betas", "trainer.strategy", "sweep")

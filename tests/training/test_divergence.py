@@ -132,7 +132,9 @@ def test_a_training_resumed_after_a_freeze_is_the_uninterrupted_one(tmp_path: Pa
 def test_a_run_that_stops_keeps_the_checkpoint_before(tmp_path: Path, engine: str) -> None:
     module, last = unstable_module(engine, gains={1: 1.65}, policy="stop"), LastCheckpoint(str(tmp_path), every_seconds=0.0)
     with pytest.raises(Diverged, match=r"^seed 1 diverged at step"):
-        quiet_trainer(tmp_path, max_epochs=5, callbacks=[last]).fit(module, data_module(3, train_size=512))
+        quiet_trainer(tmp_path, max_epochs=5, callbacks=[last], enable_checkpointing=True).fit(
+            module, data_module(3, train_size=512)
+        )
     kept = torch.load(tmp_path / "last.ckpt", weights_only=True)
     assert kept["global_step"] == 64 < module.divergence.steps[1] < 96
     assert all(values.isfinite().all() for values in kept["state_dict"].values())

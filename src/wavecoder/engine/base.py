@@ -74,8 +74,8 @@ class Problem:
     rank: int = 0
     precision: str = "32-true"
     accumulate: int = 1
-    clip_value: float | None = None
-    clip_norm: float | None = None
+    clip_value: int | float | None = None
+    clip_norm: int | float | None = None
     threads: int = 1
     torch_compile: bool = False
 
