@@ -38,7 +38,7 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path, arguments: l
     assert (ended.status, ended.out, ended.new) == (2, "", []), ended.err
     (line,) = ended.err.splitlines()
     assert line.startswith("error: ")
-    assert says in line.replace(r"\n", " ").replace(r"\t", " ")
+    assert says in line
     assert len(line) < 2000
     assert line.isprintable()
 

@@ -152,9 +152,9 @@ def one_line(text: str) -> str:
 
     Example:
         >>> one_line("sweep=a\nb: must be a word")
-        'sweep=a\\nb: must be a word'
+        'sweep=a b: must be a word'
     """
-    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", plain(text))
+    return re.sub(rf"\S{{{_LONGEST_WORD},}}", lambda word: f"{word[0][:80]}…{word[0][-40:]}", plain(" ".join(text.split())))
 
 
 def explain(error: Exception) -> str:
