@@ -196,7 +196,8 @@ class Settings:
     logger: dict[str, Any] = MISSING
 
     def __post_init__(self) -> None:
-        _require(1 <= self.num_seeds < 2**63, "num_seeds", self.num_seeds, "at least 1, and below 2 to the power of 63")
+        _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
+        _require(self.num_seeds < 2**63, "num_seeds", self.num_seeds, "below 2 to the power of 63")
         _require(0 <= self.seed < 2**63 - self.num_seeds, "seed", self.seed, "0 or more; all below 2 to the power of 63")
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
