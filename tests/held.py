@@ -21,7 +21,7 @@ class Hold(L.Callback):
         (best,) = (each for each in trainer.callbacks if isinstance(each, ModelCheckpoint))  # type: ignore[attr-defined]
         sweep = Path(str(best.dirpath)).parents[1]
         handlers = find_handlers(trainer)  # who is told to end goes on to the end of the next chunk of steps
-        while trainer.current_epoch > 0 and handlers.received is None and _holds(sweep):
+        while trainer.current_epoch > 0 and not handlers.received and _holds(sweep):
             time.sleep(0.02)
 
 
@@ -37,9 +37,26 @@ class PauseInEpoch(L.Callback):
             return
         handlers = find_handlers(trainer)
         (place / "paused").touch()
-        while trainer.is_global_zero and (handlers.received is None or (place / "pause").read_text()):
-            if handlers.received is not None:
+        while trainer.is_global_zero and (not handlers.received or (place / "pause").read_text()):
+            if handlers.received:
                 (place / "told").touch()
+            time.sleep(0.02)
+
+
+class PauseAt(L.Callback):
+    """Waits in a hook where a file `pause` is beside the run's folder, and tells by a file `paused` that it does.
+
+    Args:
+        hook: The hook of Lightning's, as `on_test_end`.
+    """
+
+    def __init__(self, hook: str) -> None:
+        setattr(self, hook, self._pause)
+
+    def _pause(self, trainer: L.Trainer, *_: object) -> None:
+        place = Path(trainer.default_root_dir).absolute().parent
+        while (place / "pause").exists():
+            (place / "paused").touch()
             time.sleep(0.02)
 
 

@@ -1,5 +1,6 @@
 """Runs that are told to end in the middle of an epoch, and runs whose checkpoints are damaged."""
 
+import os
 import shutil
 import signal
 from pathlib import Path
@@ -61,6 +62,48 @@ def test_a_run_told_to_end_in_an_epoch_says_so_and_resumes_there(
     assert "run resumes from its last checkpoint\n" in done.stdout
     assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 14
     assert_same_runs(tmp_path / "run", whole)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("kind", "hook", "status", "said"),
+    [
+        (signal.SIGTERM, "on_fit_start", -signal.SIGTERM, "Ended by SIGTERM; the same command resumes it\n"),
+        (signal.SIGUSR2, "on_test_end", -signal.SIGUSR2, "Ended by SIGUSR2; the same command resumes it\n"),
+        (signal.SIGINT, "on_fit_start", 130, "\nInterrupted; the same command resumes it\n"),
+        (signal.SIGINT, "on_test_end", 130, "\nInterrupted; the same command resumes it\n"),
+    ],
+)
+def test_a_run_told_to_end_before_or_after_its_training_says_so_too(
+    run_train: Run, tmp_path: Path, kind: signal.Signals, hook: str, status: int, said: str
+) -> None:
+    arguments = (*RUN, "hydra.run.dir=run", "+callbacks.pause._target_=held.PauseAt", f"+callbacks.pause.hook={hook}")
+    (tmp_path / "pause").touch()
+    process = start(tmp_path, *arguments, environment=OWN_NETWORKS, keep=True)
+    until((tmp_path / "paused").exists, process)
+    process.send_signal(kind)
+    try:
+        assert process.wait(60) == status
+    finally:
+        kill(process)
+    assert (tmp_path / "errors.txt").read_text() == said
+    (tmp_path / "pause").unlink()
+    done = run_train(*arguments, environment=OWN_NETWORKS)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "run resumes from its last checkpoint\n" in done.stdout or hook == "on_fit_start"
+    assert record_of(tmp_path / "run")["status"] == "completed"
+
+
+@pytest.mark.slow
+def test_a_run_told_to_end_while_it_is_being_imported_says_so_too(tmp_path: Path) -> None:
+    process = start(tmp_path, *RUN, "hydra.run.dir=run", keep=True)
+    until((tmp_path / "run" / ".hydra" / "overrides.yaml").exists, process)
+    process.send_signal(signal.SIGTERM)
+    try:
+        assert process.wait(60) == -signal.SIGTERM
+    finally:
+        kill(process)
+    assert (tmp_path / "errors.txt").read_text() == "Ended by SIGTERM; the same command resumes it\n"
 
 
 @pytest.mark.slow
@@ -148,13 +191,14 @@ def test_processes_that_share_a_run_stop_and_resume_together(run_train: Run, tmp
     process = start(tmp_path, *shared, "hydra.run.dir=run", environment=OWN_NETWORKS, keep=True)
     until((tmp_path / "paused").exists, process)
     (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    os.kill(int(child), signal.SIGUSR2)
     process.send_signal(signal.SIGTERM)  # to the first of them alone
     try:
-        assert process.wait(120) == -signal.SIGTERM
+        assert process.wait(120) == -signal.SIGUSR2  # both are told to all, and this one acts first
         until(lambda: not Path(f"/proc/{child}").exists())
     finally:
         kill(process)
-    assert (tmp_path / "printed.txt").read_text().endswith("Ended by SIGTERM at step 14; the same command resumes it\n")
+    assert (tmp_path / "printed.txt").read_text().endswith("Ended by SIGUSR2 at step 14; the same command resumes it\n")
     (tmp_path / "pause").unlink()
     done = run_train(*shared, "hydra.run.dir=run", environment=OWN_NETWORKS)
     assert (done.returncode, done.stderr) == (0, "")

@@ -181,6 +181,58 @@ def test_a_run_stopped_in_an_epoch_resumes_there(tmp_path: Path) -> None:
     stopped_and_resumed(tmp_path, partial(deep, "auto"), [CHUNKS + 2])
 
 
+class Signal(L.Callback):
+    """Sends signals to this process, one after another, in the first chunk of steps."""
+
+    def __init__(self, *kinds: signal.Signals) -> None:
+        self.kinds = kinds
+
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, batch: object, batch_idx: int) -> None:
+        if trainer.global_step == 0:
+            for kind in self.kinds:
+                signal.raise_signal(kind)
+
+
+@pytest.fixture
+def acted() -> Iterator[list[signal.Signals]]:
+    """Which signals have acted while this process has the handlers of submitit's: SIGTERM is survived, SIGUSR2 ends a task."""
+    told: list[signal.Signals] = []
+
+    def requeue(number: int, frame: object) -> None:
+        told.append(signal.Signals(number))
+        raise SystemExit
+
+    handlers = {signal.SIGTERM: lambda number, _: told.append(signal.Signals(number)), signal.SIGUSR2: requeue}
+    before = {kind: signal.signal(kind, handler) for kind, handler in handlers.items()}
+    yield told
+    for kind, handler in before.items():
+        signal.signal(kind, handler)
+
+
+@pytest.mark.parametrize("order", [(signal.SIGUSR2, signal.SIGTERM), (signal.SIGTERM, signal.SIGUSR2)], ids=str)
+def test_no_signal_is_lost_when_another_follows_in_the_same_chunk(
+    tmp_path: Path, acted: list[signal.Signals], order: tuple[signal.Signals, ...]
+) -> None:
+    with pytest.raises(SystemExit):
+        session(tmp_path, deep("auto"), Signal(*order))
+    assert acted == [signal.SIGUSR2]
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 7
+
+
+def test_signals_that_are_survived_leave_a_run_alone(tmp_path: Path, acted: list[signal.Signals]) -> None:
+    session(tmp_path, deep("auto"), Signal(signal.SIGTERM), max_epochs=1)
+    assert acted == [signal.SIGTERM]
+    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 40
+
+
+def test_a_signal_that_meets_an_error_acts_all_the_same(tmp_path: Path, acted: list[signal.Signals]) -> None:
+    fails = L.Callback()
+    fails.on_train_batch_end = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    with pytest.raises(SystemExit):
+        session(tmp_path, deep("auto"), Signal(signal.SIGUSR2), fails)
+    assert acted == [signal.SIGUSR2]
+
+
 @pytest.mark.slow
 @pytest.mark.usefixtures("plain_ctrl_c")
 def test_a_run_stopped_at_each_chunk_of_an_epoch_resumes_there(tmp_path: Path, engine: str) -> None:

@@ -37,6 +37,7 @@ from wavecoder.runs.overrides import (
 )
 from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.runs.text import plain
+from wavecoder.training.ending import saying_when_ended
 from wavecoder.training.files import write_atomically
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
@@ -97,7 +98,8 @@ def train() -> None:
         check_options(arguments)
         check_choices(arguments)
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
-        hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
+        with saying_when_ended(typed.interrupted):
+            hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
     except KeyboardInterrupt:
         leave_interrupted()
     except Exception as error:

@@ -2,7 +2,6 @@
 
 import logging
 import math
-import signal
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers
 from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.ending import die_of
 from wavecoder.training.fit import Outcome, fit
 from wavecoder.training.module import AutoencoderModule
 
@@ -166,8 +166,7 @@ def train(config: DictConfig, checkpoint: Path | None = None) -> float:
     except EndedBySignal as end:
         if trainer.is_global_zero:
             log.warning("%s", typed.interrupted(f"Ended by {end.kind.name} at step {end.step}"))
-        signal.raise_signal(end.kind)  # which ends the process
-        raise
+        die_of(end.kind)
     except SystemExit as end:
         if isinstance(end.__context__, KeyboardInterrupt):  # which Lightning turns into an exit
             raise KeyboardInterrupt from None

@@ -22,14 +22,20 @@ LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """What a run resumes from, the one before, which is kept while it trains, and the best weights."""
 
 
-def write_checkpoint(checkpoint: dict[str, Any], file: Path) -> None:
-    """Write a checkpoint, with a CRC-32 of each record, so that at any moment either all of it is there or the one before."""
+def write_checkpoint(checkpoint: dict[str, Any], file: Path, before: str | None = None) -> None:
+    """Write a checkpoint, with a CRC-32 of each record, so that at any moment either all of it is there or the one before.
+
+    Args:
+        checkpoint: Its content.
+        file: Where.
+        before: The name that the one before is given; None if it is not kept.
+    """
     import torch
 
     content = io.BytesIO()
     torch.save(checkpoint, content)
     file.parent.mkdir(exist_ok=True)  # without parents: a run's folder may have been removed
-    write_atomically(file, content.getvalue())
+    write_atomically(file, content.getvalue(), before)
 
 
 def read_checkpoint(file: Path) -> dict[str, Any]:

@@ -26,10 +26,15 @@ class DamagedError(ValueError):
     """A file in a run's folder is damaged, or of something else. The message is one line with its path."""
 
 
-def write_atomically(path: Path, content: str | bytes) -> None:
+def write_atomically(path: Path, content: str | bytes, before: str | None = None) -> None:
     """Write a file so that at any moment, of a power cut too, either all of it is there or the file that was there before.
 
     The content goes to a temporary file beside it, which is then renamed; both are on the disk when this returns.
+
+    Args:
+        path: The file.
+        content: What it holds then.
+        before: The name beside it under which the file that was there before is kept; None if it is not kept.
 
     Raises:
         OSError: It cannot be written; what was there before still is. The error names the file.
@@ -40,6 +45,9 @@ def write_atomically(path: Path, content: str | bytes) -> None:
             file.write(content.encode() if isinstance(content, str) else content)
             file.flush()
             os.fsync(file.fileno())
+        if before is not None:
+            with suppress(FileNotFoundError):  # it is the first one
+                path.replace(path.with_name(before))
         temporary.replace(path)
         _sync_folder(path.parent)
     except BaseException as error:

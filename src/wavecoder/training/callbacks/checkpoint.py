@@ -1,9 +1,7 @@
 """The checkpoint from which an interrupted run resumes."""
 
-import signal
 import time
 from pathlib import Path
-from secrets import token_hex
 from typing import Any
 
 import lightning as L
@@ -13,7 +11,7 @@ from lightning.pytorch.callbacks import Checkpoint, ModelCheckpoint
 from lightning.pytorch.plugins import CheckpointIO
 from torch import Tensor
 
-from wavecoder.training.callbacks.signals import SignalHandlers, find_handlers
+from wavecoder.training.callbacks.signals import KINDS, SignalHandlers, find_handlers
 from wavecoder.training.checkpoints import LAST, PREVIOUS, read_checkpoint, write_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.module import AutoencoderModule
@@ -23,10 +21,13 @@ SESSION = "session"
 
 
 class CheckpointFiles(CheckpointIO):
-    """How Lightning writes and reads checkpoints, of whatever callback: see `wavecoder.training.checkpoints`."""
+    """How Lightning writes and reads checkpoints, of whatever callback: see `wavecoder.training.checkpoints`.
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any = None) -> None:
-        write_checkpoint(checkpoint, Path(path))
+    Its `storage_options` is the name under which a file of the same name is kept, if there is one.
+    """
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: str | None = None) -> None:
+        write_checkpoint(checkpoint, Path(path), storage_options)
 
     def load_checkpoint(self, path: str | Path, map_location: Any = None, weights_only: bool | None = None) -> dict[str, Any]:
         return read_checkpoint(Path(path))
@@ -149,24 +150,21 @@ class LastCheckpoint(Checkpoint):
 
     def _save_if(self, is_due: bool, trainer: L.Trainer) -> None:
         """Write a checkpoint if it is due or a signal was received, which acts then."""
-        received = self._handlers.received
-        if trainer.world_size > 1:  # all take part in both, so the first one's clock counts, and a signal to any
-            told = torch.tensor([is_due and trainer.is_global_zero, received or 0], device=trainer.strategy.root_device)
-            is_due, number = trainer.strategy.reduce(told, reduce_op="max").tolist()
-            received = self._handlers.received = signal.Signals(number) if number else None
+        received = set(self._handlers.received)
+        if trainer.world_size > 1:  # all take part in both, so the first one's clock counts, and signals to any
+            told = torch.tensor(
+                [is_due and trainer.is_global_zero, *(kind in received for kind in KINDS)],
+                dtype=torch.long,
+                device=trainer.strategy.root_device,
+            )
+            is_due, *flags = trainer.strategy.reduce(told, reduce_op="max").tolist()
+            received = {kind for kind, flag in zip(KINDS, flags, strict=True) if flag}
         if is_due or received:
             self._save(trainer)
-        if received:
-            self._handlers.act(trainer.global_step)
+        self._handlers.act(received, trainer.global_step)
 
     def _save(self, trainer: L.Trainer) -> None:
-        last = self.folder / LAST
-        new = last.with_name(f".{LAST}.{token_hex(4)}")
-        trainer.save_checkpoint(new, weights_only=False)
-        if trainer.is_global_zero:
-            if last.exists():
-                last.replace(self.folder / PREVIOUS)
-            new.replace(last)
+        trainer.save_checkpoint(self.folder / LAST, weights_only=False, storage_options=PREVIOUS)
         self._saved, self._saved_step = time.monotonic(), trainer.global_step
 
 

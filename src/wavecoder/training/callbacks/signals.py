@@ -3,20 +3,24 @@
 import logging
 import signal
 import threading
+from collections.abc import Iterable
 from types import FrameType
 
 import lightning as L
 
+from wavecoder.training.ending import ENDING, ends_process
+
 log = logging.getLogger(__name__)
 
-_KINDS = [signal.SIGTERM, signal.SIGINT, *([signal.SIGUSR2] if hasattr(signal, "SIGUSR2") else [])]
+KINDS = (*ENDING, signal.SIGINT)
+"""The signals, in the order in which they act where a chunk of steps has seen several: first what requeues a job of Slurm."""
 
 
 class EndedBySignal(BaseException):
     """A run was told to end by a signal that ends a process, and has written its checkpoint.
 
     Attributes:
-        kind: The signal, which the process must still receive: its handler is the one that was there before.
+        kind: The signal, of which the process must still die.
         step: The optimiser step at which the run ended.
     """
 
@@ -30,20 +34,21 @@ class SignalHandlers(L.Callback):
     """Lets a chunk of steps come to its end, and a checkpoint be written, before a signal has the effect that it had before.
 
     That is for runs that keep a last checkpoint (see `LastCheckpoint`, which calls `defer` and `act`), while they train, in the
-    main thread. A second signal of the same kind acts at once. In other runs signals act as if there were no such callback.
+    main thread. Of several signals none is lost: they act one after another, in the order of `KINDS`, until one ends the run. A
+    second one of the same kind acts at once. In other runs signals act as if there were no such callback.
 
     Lightning's own handler of SIGTERM is taken away: it ends the process with status 0, so a run that was told to end would look
     as if it had succeeded; and it would replace submitit's handler, which must survive the SIGTERM that Slurm sends to a job
     before it preempts it.
 
     Attributes:
-        received: A signal that has not acted yet.
+        received: The signals that have not acted yet.
     """
 
     def __init__(self) -> None:
-        self._before = {kind: signal.getsignal(kind) for kind in _KINDS}
+        self._before = {kind: signal.getsignal(kind) for kind in KINDS}
         self._deferred: list[signal.Signals] = []
-        self.received: signal.Signals | None = None
+        self.received: set[signal.Signals] = set()
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self._put_back(signal.SIGTERM)
@@ -59,39 +64,48 @@ class SignalHandlers(L.Callback):
                 signal.signal(kind, self._note)
 
     def _note(self, number: int, frame: FrameType | None) -> None:
-        if self.received == number:
-            self.received = None
-            self._stop_deferring()
-            signal.raise_signal(number)
-        self.received = signal.Signals(number)
+        if number not in self.received:
+            self.received.add(signal.Signals(number))
+            return
+        self.received.discard(signal.Signals(number))
+        self._stop_deferring()
+        signal.raise_signal(number)
+        self.defer()
 
-    def act(self, step: int) -> None:
-        """Let the signal that was received, if there is one, have the effect that it had before; return if that does.
+    def act(self, kinds: Iterable[signal.Signals], step: int) -> None:
+        """Let signals that were received have the effects that they had before; return if all of these do.
 
         Args:
+            kinds: The signals. In processes that share a run those that any has received, and all act on the same.
             step: The optimiser step at which the run is.
 
         Raises:
-            EndedBySignal: The signal ends a process.
+            EndedBySignal: One ends a process.
             BaseException: What its handler raises, as KeyboardInterrupt.
         """
-        kind, self.received = self.received, None
-        if kind is None:
+        acting = sorted(kinds, key=KINDS.index)
+        if not acting:
             return
+        self.received.difference_update(acting)
         self._stop_deferring()
-        if self._before[kind] == signal.SIG_DFL:
-            raise EndedBySignal(kind, step)
-        if self._before[kind] != signal.default_int_handler:  # which is said where it ends the command
-            log.info("%s: checkpoint at step %d", kind.name, step)
-        signal.raise_signal(kind)
+        for kind in acting:
+            if ends_process(self._before[kind]):
+                raise EndedBySignal(kind, step)
+            if self._before[kind] != signal.default_int_handler:  # which is said where it ends the command
+                log.info("%s: checkpoint at step %d", kind.name, step)
+            signal.raise_signal(kind)
         self.defer()
 
     def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.act(trainer.global_step)  # on one that came after the last checkpoint
+        self.act(self.received, trainer.global_step)  # on what came after the last checkpoint
         self._stop_deferring()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self._stop_deferring()
+        if self.received:  # or the next job of a sweep would begin
+            log.error("%s: %s", type(exception).__name__, exception)
+        for kind in sorted(self.received, key=KINDS.index):
+            signal.raise_signal(kind)
 
     def _stop_deferring(self) -> None:
         deferred, self._deferred = self._deferred, []  # or it would undo later what others do with these signals
