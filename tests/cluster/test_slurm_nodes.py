@@ -66,3 +66,7 @@ def test_nodes_agree_on_where_a_run_begins(slurm: Slurm, tmp_path: Path) -> None
         assert (timing["steps"], timing["resumed_at_step"]) == (20 * epochs, 0)
     printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", "trainer.max_epochs=2", "~callbacks.figures")
     assert printed.count("run is complete already, nothing to do") == 2
+    (tmp_path / "run" / "reconstructions.npz").write_bytes(b"")
+    printed = over_two_nodes(slurm, tmp_path, "hydra.run.dir=run", "trainer.max_epochs=2", "~callbacks.figures")
+    assert "run resumes from its last checkpoint" in printed  # and the other node takes part, or the first would wait for it
+    assert "complete already" not in printed

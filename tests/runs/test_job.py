@@ -5,13 +5,14 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, Run, kill, record_of, start, until
+from conftest import JOB, OWN_NETWORKS, Run, kill, made_up_record, record_of, start, until
 from filelock import SoftFileLock
 from held import HELD, hold, release
 
 from wavecoder.runs import job, threads
-from wavecoder.runs.results import SCHEMA, write_results
+from wavecoder.runs.results import LAST_CHECKPOINT, SCHEMA, write_results
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
+from wavecoder.training.files import write_atomically
 
 
 def test_a_killed_run_resumes_to_the_same_numbers(run_train: Run, tmp_path: Path) -> None:
@@ -118,6 +119,23 @@ def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, mo
         job._locked(tmp_path),
     ):
         pass
+
+
+def test_processes_that_share_a_run_do_not_leave_the_first_alone_that_makes_arrays_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job, "_LONGEST_WAIT", 0.1)
+    complete = made_up_record([0.5]) | {"config_fingerprint": "f"}
+    write_results(tmp_path, complete)
+    assert job._record_of_first_process(tmp_path, "f") == complete
+    write_atomically(tmp_path / "reconstructions.npz", b"damaged")
+    (tmp_path / LAST_CHECKPOINT.parent).mkdir()
+    (tmp_path / LAST_CHECKPOINT).touch()
+    with pytest.raises(TimeoutError, match="the first process of the run has not started"):
+        job._record_of_first_process(tmp_path, "f")
+    begun = {"status": "unfinished", "resumes": True, "started_by": job._process_group()}
+    write_results(tmp_path, begun)
+    assert job._record_of_first_process(tmp_path, "f") == begun
 
 
 @pytest.mark.parametrize(

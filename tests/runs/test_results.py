@@ -110,7 +110,7 @@ def test_a_record_of_an_earlier_version_is_outdated(tmp_path: Path) -> None:
     results.write_results(tmp_path / "old", {"status": "completed"})
     assert results.read_record(tmp_path / "old")["error"] == expected
     results.write_results(tmp_path / "old", {"status": "completed", "schema": results.SCHEMA})
-    assert not results.is_complete(results.read_record(tmp_path / "old"), "f")
+    assert not results.has_ended(results.read_record(tmp_path / "old"), "f")
     assert "schema 99" in sweep["future"]["error"]
     assert "metrics" not in sweep["old"]
     assert results.engines(list(sweep.values())) == {"PyTorch": 1}

@@ -126,6 +126,33 @@ def test_only_a_complete_run_with_its_checkpoint_is_extended(tmp_path: Path) -> 
         _check(run, *MORE)
 
 
+LONGER = "trainer.max_epochs=6: must be the 60 of the run in {}, which would be lost; a shorter run needs another folder"
+
+
+def test_an_extended_run_is_not_begun_anew_by_the_command_from_before(tmp_path: Path) -> None:
+    run, same = _begun(tmp_path / "run", *MORE), {"config_fingerprint": results.fingerprint(composed(*MORE))}
+    config: Any = composed(*SIZE, SIX)
+    complete = made_up_record([0.5]) | {"timing": {"fit_seconds": 1.0, "steps": 600}}
+    for record in (complete, {"status": "unfinished", "overrides": {"extend": "true"}}):
+        results.write_results(run, record | same)
+        with pytest.raises(SettingError) as error:
+            resume.check(config, from_config(config), run)
+        assert str(error.value) == LONGER.format(run)
+    _check(run, *SIZE, SIX, "seed=1")  # another run, which begins anew as ever
+
+
+def test_a_command_that_was_ended_before_its_run_began_is_named(tmp_path: Path) -> None:
+    run = _begun(tmp_path / "run", *SIZE, SIX, "seed=1")
+    overrides = results.as_choices([*SIZE, SIX])
+    results.write_results(run, {"status": "unfinished", "config_fingerprint": "of seed 0", "overrides": overrides})
+    resume._asked.append(run)
+    with pytest.raises(SettingError) as error:
+        _check(run, *SIZE, SIX, "seed=1")
+    assert str(error.value) == f"run={run}: its last command was ended before its run began, and must be given again"
+    (run / "results.json").unlink()
+    _check(run, *SIZE, SIX, "seed=1")
+
+
 @pytest.mark.slow
 def test_an_extended_run_ends_as_one_of_that_length(run_train: Run, tmp_path: Path) -> None:
     job = (*(each for each in JOB if each not in ("logger=none", SIX)), "noise.train_std=0.1", "~callbacks.figures")
@@ -138,6 +165,9 @@ def test_an_extended_run_ends_as_one_of_that_length(run_train: Run, tmp_path: Pa
     assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 40
     assert_same_end(tmp_path / "run", tmp_path / "whole")
     before = (tmp_path / "run" / "results.json").stat().st_mtime_ns
+    refused = run_train(*job, "trainer.max_epochs=4", "hydra.run.dir=run")
+    said = LONGER.replace("=6", "=4").replace("60", "6").format(tmp_path / "run")
+    assert (refused.returncode, refused.stdout, refused.stderr) == (2, "", f"error: {said}\n")
     done = run_train(*job, SIX, "extend=true", "hydra.run.dir=run")
     assert (done.returncode, done.stdout, done.stderr) == (0, "run is complete already, nothing to do\n", "")
     assert (tmp_path / "run" / "results.json").stat().st_mtime_ns == before

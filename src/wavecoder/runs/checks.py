@@ -88,7 +88,7 @@ def check_run(config: DictConfig) -> None:
     check_folder("hydra.run.dir", folder)
     if is_first_process(config):  # the others of a sweep's job have its settings too
         _check_single_run(config, settings, folder)
-        resume.check(config, settings, folder)
+    resume.check(config, settings, folder)  # by all, or the others would wait for a first one that has left
     _check_device(settings)
     _check_interactive(config)
     _check_training(config, settings, here=True)

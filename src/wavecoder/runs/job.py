@@ -97,12 +97,14 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
     single = HydraConfig.get().mode == RunMode.RUN
     fingerprint = results.fingerprint(config)
     record = results.read_record(folder) if is_first else _record_of_first_process(folder, fingerprint)
-    if results.is_complete(record, fingerprint) and not (is_first and _lacks_arrays(folder, record)):
+    if _has_ended(folder, record, fingerprint):
+        if record["status"] == "diverged":
+            return _end_diverged(
+                folder, Diverged(record["error"], {int(seed): step for seed, step in record["diverged"].items()})
+            )
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
-    if record["status"] == "diverged" and results.has_ended(record, fingerprint):
-        return _end_diverged(folder, Diverged(record["error"], {int(seed): step for seed, step in record["diverged"].items()}))
     if is_first:
         if resume.is_extension(config, record):
             log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
@@ -136,11 +138,15 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         return float("nan")
 
 
-def _lacks_arrays(folder: Path, record: dict[str, Any]) -> bool:
-    """Whether a complete run's arrays are damaged, and can be made again from its last checkpoint."""
-    if not (folder / results.LAST_CHECKPOINT).exists() or read_arrays(folder, record["num_seeds"]) is not None:
+def _has_ended(folder: Path, record: dict[str, Any], fingerprint: str) -> bool:
+    """Whether a run has ended, and its arrays need not be made again, as damaged ones are from its last checkpoint.
+
+    All processes that share a run ask this of the same files: the first changes no array before they train together.
+    """
+    if not results.has_ended(record, fingerprint):
         return False
-    return (folder / ARRAYS).exists()
+    can_remake = record["status"] == "completed" and (folder / results.LAST_CHECKPOINT).exists() and (folder / ARRAYS).exists()
+    return not can_remake or read_arrays(folder, record["num_seeds"]) is not None
 
 
 def _end_diverged(folder: Path, error: Diverged) -> float:
@@ -237,7 +243,7 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     deadline = time.monotonic() + _LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
-        if results.has_ended(record, fingerprint) or record.get("started_by") == _process_group():
+        if record.get("started_by") == _process_group() or _has_ended(folder, record, fingerprint):
             return record
         time.sleep(0.2)
     raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")

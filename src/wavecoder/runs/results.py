@@ -174,11 +174,6 @@ def read_record(folder: Path) -> dict[str, Any]:
         return {"status": "unfinished", "damaged": True, "error": f"{RESULTS} is damaged"}
 
 
-def is_complete(record: Mapping[str, Any], wanted: str) -> bool:
-    """Whether a record is that of a completed run of the configuration with this fingerprint."""
-    return record["status"] == "completed" and record.get("config_fingerprint") == wanted
-
-
 def has_ended(record: Mapping[str, Any], wanted: str) -> bool:
     """Whether a record is that of a run of the configuration with this fingerprint that has ended by itself."""
     return record["status"] in ENDED and record.get("config_fingerprint") == wanted

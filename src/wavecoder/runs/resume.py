@@ -85,7 +85,7 @@ def _quoted(text: str) -> str:
 
 
 def check(config: DictConfig, settings: Settings, folder: Path) -> None:
-    """Refuse to resume by its folder what has become another run, and to extend what cannot be; writes nothing.
+    """Refuse to resume by its folder what has become another run, to extend what cannot be, and to cut short; writes nothing.
 
     Args:
         config: The composed configuration with its `hydra` node.
@@ -93,17 +93,46 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
         folder: The run's.
 
     Raises:
-        SettingError: The folder's run is another one, or cannot be extended.
+        SettingError: The folder's run is another one, cannot be extended, or is longer than it shall be.
     """
-    if not (_asked or settings.extend):
-        return
     record, wanted = results.read_record(folder), results.fingerprint(config)
     if settings.extend:
         _check_extension(config, settings, folder, record)
     elif record.get("config_fingerprint", wanted) != wanted:
-        changed = _changed(config, folder)
-        remedy = "; extend=true continues a complete run" if changed == [_EPOCHS] else ""
-        raise SettingError(f"run={folder}: {_what_differs(changed)}, so it would be another run{remedy}")
+        _check_length(config, settings, folder, record)
+        if _asked:
+            changed = _changed(config, folder)
+            if not changed and _never_began(folder, record):
+                raise SettingError(f"run={folder}: its last command was ended before its run began, and must be given again")
+            remedy = "; extend=true continues a complete run" if changed == [_EPOCHS] else ""
+            raise SettingError(f"run={folder}: {_what_differs(changed)}, so it would be another run{remedy}")
+
+
+def _check_length(config: DictConfig, settings: Settings, folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse to begin anew what only has more epochs, as the command from before an extension would, and lose all of them."""
+    if record["status"] != "completed" and record.get("overrides", {}).get("extend") != "true":
+        return
+    before, now = _recorded_epochs(settings, folder, record), int(settings.trainer.get("max_epochs", 1))
+    if now < before and _fingerprint_of(config, before) == record["config_fingerprint"]:
+        longer = f"the {before} of the run in {folder}, which would be lost"
+        raise SettingError(f"{_EPOCHS}={now}: must be {longer}; a shorter run needs another folder")
+
+
+def _recorded_epochs(settings: Settings, folder: Path, record: Mapping[str, Any]) -> int:
+    """How many epochs a run in a folder has or shall have; 0 if that is not known."""
+    if record["status"] == "completed":
+        return _epochs_of(settings, record)
+    try:
+        return int(OmegaConf.select(read_config(folder), _EPOCHS) or 0)
+    except (OSError, DamagedError, OmegaConfBaseException, TypeError, ValueError):
+        return 0
+
+
+def _never_began(folder: Path, record: Mapping[str, Any]) -> bool:
+    """Whether Hydra has written what a command chose, and the process was killed before the run had a record of that."""
+    chosen = (record.get("overrides", {}), results.read_overrides(folder))
+    told, kept = ({key: each[key] for key in each if key.split(".")[0] not in results.NOT_IN_FINGERPRINT} for each in chosen)
+    return told != kept
 
 
 def _check_extension(config: DictConfig, settings: Settings, folder: Path, record: Mapping[str, Any]) -> None:
@@ -130,11 +159,17 @@ def is_extension(config: DictConfig, record: Mapping[str, Any]) -> bool:
     """Whether a configuration asks to extend a complete run, and differs from its own in a greater number of epochs alone."""
     if not config.extend or record["status"] != "completed":
         return False
-    settings, before = from_config(config), config.copy()
-    OmegaConf.set_readonly(before, False)
-    OmegaConf.update(before, _EPOCHS, epochs := _epochs_of(settings, record))
-    same = results.fingerprint(before) == record.get("config_fingerprint")
-    return same and epochs < int(settings.trainer["max_epochs"])
+    settings = from_config(config)
+    epochs = _epochs_of(settings, record)
+    return epochs < int(settings.trainer["max_epochs"]) and _fingerprint_of(config, epochs) == record.get("config_fingerprint")
+
+
+def _fingerprint_of(config: DictConfig, epochs: int) -> str:
+    """The fingerprint of a configuration with another number of epochs."""
+    changed = config.copy()
+    OmegaConf.set_readonly(changed, False)
+    OmegaConf.update(changed, _EPOCHS, epochs)
+    return results.fingerprint(changed)
 
 
 def _epochs_of(settings: Settings, record: Mapping[str, Any]) -> int:
