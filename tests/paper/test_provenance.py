@@ -1,8 +1,9 @@
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from wavecoder.paper.provenance import chance_of
+from wavecoder.paper.provenance import chance_of, command_of
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,14 @@ def test_signals_are_fresh_by_the_record_of_a_run(changes: dict[str, Any], fresh
     said = " ".join(chance_of([job | changes]))
     assert ("new training signals in every batch" in said) == fresh
     assert ("share training set and noise" in said) == (not fresh)
+
+
+def test_the_command_of_a_job_allows_the_packages_that_it_was_made_with(tmp_path: Path) -> None:
+    (tmp_path / ".hydra").mkdir()
+    for name, content in {
+        "overrides": "[seed=1]",
+        "config": "{allow_targets: [mine, ours.nets]}",
+        "hydra": "{hydra: {}}",
+    }.items():
+        (tmp_path / ".hydra" / f"{name}.yaml").write_text(content)
+    assert command_of(tmp_path, None) == "wavecoder train seed=1 'allow_targets=[mine,ours.nets]'"

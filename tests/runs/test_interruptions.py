@@ -3,6 +3,7 @@
 import os
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -136,51 +137,51 @@ def halfway(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+Continue = Callable[[Callable[[Path], object]], str]
+
+
+@pytest.fixture
+def continue_halfway(run_train: Run, tmp_path: Path, halfway: Path, whole: Path) -> Continue:
+    """Runs the command again after something has happened to the checkpoints of that run; returns what it printed.
+
+    It must end as if nothing had happened.
+    """
+
+    def run(happens: Callable[[Path], object]) -> str:
+        shutil.copytree(halfway, tmp_path / "run")
+        happens(tmp_path / "run" / "checkpoints")
+        done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert_same_runs(tmp_path / "run", whole)
+        return done.stdout
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("damage", ["half of it", "a flipped bit", "no optimiser"])
-def test_a_run_whose_checkpoint_is_damaged_completes_by_itself(
-    run_train: Run, tmp_path: Path, halfway: Path, whole: Path, damage: str
-) -> None:
-    shutil.copytree(halfway, tmp_path / "run")
-    checkpoints = tmp_path / "run" / "checkpoints"
-    DAMAGES[damage](checkpoints / "last.ckpt")
-    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
-    assert (done.returncode, done.stderr) == (0, "")
-    (line,) = (line for line in done.stdout.splitlines() if "last.ckpt" in line)
+def test_a_run_whose_checkpoint_is_damaged_completes_by_itself(continue_halfway: Continue, tmp_path: Path, damage: str) -> None:
+    printed = continue_halfway(lambda checkpoints: DAMAGES[damage](checkpoints / "last.ckpt"))
+    (line,) = (line for line in printed.splitlines() if "last.ckpt" in line)
     assert line.endswith("; it is set aside as last.ckpt.damaged")
-    assert "run resumes from the checkpoint before its last" in done.stdout
-    assert not (checkpoints / "executed").exists()
+    assert "run resumes from the checkpoint before its last" in printed
+    assert not (tmp_path / "run" / "checkpoints" / "executed").exists()
     assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 10
-    assert_same_runs(tmp_path / "run", whole)
 
 
 @pytest.mark.slow
-def test_a_run_without_a_sound_checkpoint_starts_from_the_beginning(
-    run_train: Run, tmp_path: Path, halfway: Path, whole: Path
-) -> None:
-    shutil.copytree(halfway, tmp_path / "run")
-    for name in ("last", "previous"):
-        DAMAGES["half of it"](tmp_path / "run" / "checkpoints" / f"{name}.ckpt")
-    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert [line.partition("; ")[2] for line in done.stdout.splitlines() if ".ckpt" in line] == [
-        f"it is set aside as {name}.ckpt.damaged" for name in ("last", "previous")
-    ]
-    assert "run starts from the beginning" in done.stdout
-    assert_same_runs(tmp_path / "run", whole)
+def test_a_run_without_a_sound_checkpoint_starts_from_the_beginning(continue_halfway: Continue) -> None:
+    names = ("last.ckpt", "previous.ckpt")
+    printed = continue_halfway(lambda checkpoints: [DAMAGES["half of it"](checkpoints / name) for name in names])
+    said = [line.partition("; ")[2] for line in printed.splitlines() if ".ckpt" in line]
+    assert said == [f"it is set aside as {name}.damaged" for name in names]
+    assert "run starts from the beginning" in printed
 
 
 @pytest.mark.slow
-def test_a_run_killed_between_two_renames_resumes_from_the_checkpoint_before(
-    run_train: Run, tmp_path: Path, halfway: Path, whole: Path
-) -> None:
-    shutil.copytree(halfway, tmp_path / "run")
-    (tmp_path / "run" / "checkpoints" / "last.ckpt").rename(tmp_path / "run" / "checkpoints" / ".last.ckpt.0123abcd")
-    done = run_train(*CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
-    assert (done.returncode, done.stderr) == (0, "")
+def test_a_run_killed_between_two_renames_resumes_from_the_checkpoint_before(continue_halfway: Continue, tmp_path: Path) -> None:
+    continue_halfway(lambda checkpoints: (checkpoints / "last.ckpt").rename(checkpoints / ".last.ckpt.0123abcd"))
     assert record_of(tmp_path / "run")["timing"]["resumed_at_step"] == 10
-    (tmp_path / "run" / "checkpoints" / ".last.ckpt.0123abcd").unlink(missing_ok=True)
-    assert_same_runs(tmp_path / "run", whole)
 
 
 @pytest.mark.slow

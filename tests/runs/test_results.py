@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import stat
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from omegaconf import OmegaConf
 
 from wavecoder.runs import results
 from wavecoder.runs.store import read_sweep
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import remove_old_leftovers, write_atomically
 
 
 @given(st.lists(st.floats(1e-6, 1e3), min_size=2, max_size=20))
@@ -46,10 +48,37 @@ def test_a_failed_write_leaves_the_old_file_and_no_other(tmp_path: Path, monkeyp
         raise OSError("no space left")
 
     monkeypatch.setattr("os.fsync", no_space)
-    with pytest.raises(OSError, match="no space"):
-        write_atomically(file, "new")
+    with pytest.raises(OSError, match="no space") as error:
+        write_atomically(file, "new", "before")
+    assert error.value.filename == str(file)
     assert file.read_text() == "old"
     assert list(tmp_path.iterdir()) == [file]
+
+
+def test_names_are_on_the_disk_when_the_file_before_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[dict[str, str]] = []
+
+    def sync(handle: int) -> None:
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            synced.append({path.name: path.read_text() for path in tmp_path.iterdir()})
+
+    monkeypatch.setattr("os.fsync", sync)
+    for content in "abc":
+        write_atomically(tmp_path / "last", content, "before")
+    assert synced == [{"last": "a"}, {"last": "b", "before": "a"}, {"last": "c", "before": "b"}]
+
+
+def test_what_was_half_written_for_a_sweep_is_removed_when_nobody_can_be_writing_it(tmp_path: Path) -> None:
+    tasks = tmp_path / "tasks" / "token"
+    tasks.mkdir(parents=True)
+    old, new = (tmp_path / ".summary.csv.0123abcd", tasks / ".tasks.json.0123abcd"), (tmp_path / ".summary.csv.4567abcd",)
+    others = (tmp_path / ".mine", tmp_path / "summary.csv.0123abcd")
+    for file in (*old, *new, *others):
+        file.touch()
+    for file in (*old, *others):
+        os.utime(file, (1, 1))
+    remove_old_leftovers(tmp_path, "tasks/*")
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted((*new, *others))
 
 
 def test_fingerprint_follows_what_changes_numbers() -> None:

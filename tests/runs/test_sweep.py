@@ -1,5 +1,6 @@
 """Sweeps that are killed, fail or change, and re-running their command."""
 
+import os
 import pickle
 import random
 import re
@@ -63,7 +64,11 @@ def test_a_named_sweep_runs_only_what_is_missing(run_train: Run, tmp_path: Path)
     assert (first.returncode, first.stderr) == (0, "")
     assert all("sweep" not in name for name in records(sweep))
     before = {file: file.stat().st_mtime_ns for file in sweep.glob("*/results.json")}
+    half_written = sweep / ".multirun.yaml.0123abcd"
+    half_written.touch()
+    os.utime(half_written, (1, 1))
     again = run_train("-m", "sweep=mine", *JOB, "activation=relu,tanh,gelu")
+    assert not half_written.exists()
     assert (again.returncode, again.stderr) == (0, "")
     assert "2 complete, 1 to run" in again.stdout
     assert again.stdout.count("gelu autoencoder 100") == 1

@@ -1,5 +1,6 @@
 """Files of checkpoints: verified when they are read, set aside when they are damaged or do not fit."""
 
+import errno
 import shutil
 from pathlib import Path
 
@@ -20,6 +21,20 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     trainer = quiet_trainer(folder, max_epochs=2, callbacks=callbacks, plugins=plugins, enable_checkpointing=True)
     trainer.fit(autoencoder_module(num_seeds=2), data_module(2))
     return folder
+
+
+def test_what_is_said_of_a_checkpoint_that_cannot_be_written_names_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_space(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    trainer = quiet_trainer(
+        tmp_path, callbacks=[LastCheckpoint(str(tmp_path))], plugins=[CheckpointFiles()], enable_checkpointing=True
+    )
+    monkeypatch.setattr("os.fsync", no_space)
+    with pytest.raises(OSError, match="No space left") as error:
+        trainer.fit(autoencoder_module(), data_module())
+    assert error.value.filename == str(tmp_path / "last.ckpt")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

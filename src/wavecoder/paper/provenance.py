@@ -15,6 +15,7 @@ from wavecoder.runs import resolvers
 from wavecoder.runs.hydra_files import read_config, read_overrides
 from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.shapes import fits
+from wavecoder.runs.targets import ALLOW_TARGETS
 from wavecoder.training.files import DamagedError, warn_once
 
 _CHOICES = {
@@ -92,6 +93,9 @@ def command_of(job: Path, file: str | None) -> str:
             "none" if single == "null" else single,
         ):
             kept.append(f"{key}={single}")
+    packages = OmegaConf.select(config, ALLOW_TARGETS, throw_on_resolution_failure=False)
+    if isinstance(packages, ListConfig) and packages:  # which whoever types it allows, not the file
+        kept.append(f"{ALLOW_TARGETS}=[{','.join(map(str, packages))}]")
     if file is not None:  # relative to where the sweep was started
         kept = [override for override in kept if not override.startswith("data.path=")] + [f"data.path={_quoted(file)}"]
     # the command line quotes whole numbers that name an option, so they need no quotes here

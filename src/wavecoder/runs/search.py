@@ -26,8 +26,8 @@ from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import slurm_name
 from wavecoder.runs.store import read_sweep
 from wavecoder.runs.sweep import conclude
-from wavecoder.runs.tasks import write_batch
-from wavecoder.training.files import write_atomically
+from wavecoder.runs.tasks import TASKS, write_batch
+from wavecoder.training.files import remove_old_leftovers, write_atomically
 
 BEST = Path("experiment", "best.yaml")
 
@@ -59,6 +59,7 @@ class ResumeSearch(Callback):
         except Exception as error:  # which Hydra would make a warning
             cli.exit_with_error(error)
         typed.note_folder("hydra.sweep.dir", folder)
+        remove_old_leftovers(folder, f"{TASKS}/*", str(BEST.parent))
         batch = write_batch(folder, config, config.hydra.runtime.choices["hydra/launcher"], [])  # so that it can be cancelled
         with read_write(config), open_dict(config):
             if batch.launcher == "slurm":

@@ -26,9 +26,18 @@ from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
-from wavecoder.runs.tasks import finish_divisions, make_tasks, remove_batch, run_jobs, run_task, task_overrides, write_batch
+from wavecoder.runs.tasks import (
+    TASKS,
+    finish_divisions,
+    make_tasks,
+    remove_batch,
+    run_jobs,
+    run_task,
+    task_overrides,
+    write_batch,
+)
 from wavecoder.runs.text import plain
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import remove_old_leftovers, write_atomically
 
 _ASK_EVERY = 3  # seconds between two looks at Slurm's queue
 _MANY = 50  # jobs that take more than a moment to check
@@ -68,6 +77,7 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
 
     typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
+    remove_old_leftovers(folder, f"{TASKS}/*")
     write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(config))
     with Store(folder) as store:
         store.remember({job: composer.key(job.overrides) for job in jobs})

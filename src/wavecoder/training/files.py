@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ARRAYS = "reconstructions.npz"
+_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{8}")  # the names of what `write_atomically` has not renamed yet
+_LONGEST_WRITE = 600  # seconds, of such a file
 
 
 class DamagedError(ValueError):
@@ -81,11 +84,27 @@ def rename_damaged(path: Path) -> str:
     return aside.name
 
 
+def remove_old_leftovers(folder: Path, *patterns: str) -> None:
+    """Remove what processes that were killed have half-written in a folder that no lock keeps for one process, as a sweep's.
+
+    What another process may be writing is younger than that.
+
+    Args:
+        folder: The folder.
+        patterns: Those of its folders that are looked into, too, as `glob` takes them.
+    """
+    for parent in (folder, *(found for pattern in patterns for found in folder.glob(pattern))):
+        for file in parent.glob(".*"):
+            with suppress(OSError):  # it has just been renamed, or is somebody else's
+                if _TEMPORARY.fullmatch(file.name) and time.time() - file.lstat().st_mtime > _LONGEST_WRITE:
+                    file.unlink()
+
+
 def remove_leftovers(folder: Path) -> None:
     """Remove what processes that were killed have half-written in a run's folder. The run's lock must be held."""
     for parent, folders, files in os.walk(folder):
         for name in files:
-            if re.fullmatch(r"\..+\.[0-9a-f]{8}|.+\.new", name):
+            if _TEMPORARY.fullmatch(name) or name.endswith(".new"):
                 Path(parent, name).unlink(missing_ok=True)
         for name in [each for each in folders if each.startswith(".") and Path(parent).name == "tb"]:  # half a reference's curves
             shutil.rmtree(Path(parent, name))
