@@ -11,7 +11,7 @@ from tensorboard.backend.event_processing.event_file_loader import EventFileLoad
 from wavecoder.runs.results import BEST_CHECKPOINT, LAST_CHECKPOINT, read_record
 from wavecoder.training.files import read_arrays
 
-_OWN = re.compile("/seconds$|^/session/curves/sizes/")  # what no two runs have in common
+_OWN = re.compile("/seconds$|/current_score$|^/session/curves/sizes/")  # what differs: times, and what Lightning never reads back
 _MEASURED = ("status", "network", "metrics", "references", "subspace", "num_seeds", "engine", "config_fingerprint")
 
 

@@ -13,12 +13,13 @@ import torch
 from conftest import autoencoder_module, data_module, quiet_trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from own_networks import VariationalAutoencoder
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from same_end import assert_same_end
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from wavecoder.file_source import FileSource
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.runs.results import LAST_CHECKPOINT
 from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles, LastCheckpoint
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.signals import SignalHandlers
@@ -54,49 +55,18 @@ Made = tuple[AutoencoderModule, SignalDataModule]
 def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) -> L.Trainer:
     """One session of a run in a folder: it resumes from what is there."""
     module, signals = made
-    best = ModelCheckpoint(folder, "best", "val/mse", save_weights_only=True, enable_version_counter=False)
+    kept = folder / LAST_CHECKPOINT.parent
+    best = ModelCheckpoint(kept, "best", "val/mse", save_weights_only=True, enable_version_counter=False)
     linear = isinstance(module.ensemble.network, TiedLinearAutoencoder)
     measured = [ReferenceErrors(5, "fitted"), LinearSubspace()] if linear else []
-    logger = TensorBoardCurves(folder, name="", version="tb")
-    found = sound_checkpoint(folder, module, signals)
+    logger = TensorBoardCurves(folder, name="tb", version="autoencoder")
+    found = sound_checkpoint(kept, module, signals)
     logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
-    kept = [SignalHandlers(), *measured, *callbacks, best, LastCheckpoint(str(folder), 1000.0)]
+    called = [SignalHandlers(), *measured, *callbacks, best, LastCheckpoint(str(kept), 1000.0)]
     plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True, "plugins": [CheckpointFiles()]}
-    trainer = quiet_trainer(folder, callbacks=kept, **plain | arguments)
+    trainer = quiet_trainer(folder, callbacks=called, **plain | arguments)
     trainer.fit(module, signals, ckpt_path=found)
     return trainer
-
-
-def curves(folder: Path) -> dict[str, list[tuple[int, float]]]:
-    events = EventAccumulator(str(folder), {"scalars": 0, "tensors": 0}, purge_orphaned_data=False)  # it would hide doubles
-    events.Reload()
-    assert all(len(events.Tensors(tag)) == 1 for tag in events.Tags()["tensors"])
-    # files of the same second and process are in no order
-    return {tag: sorted((each.step, each.value) for each in events.Scalars(tag)) for tag in events.Tags()["scalars"]}
-
-
-def assert_same(found: Any, expected: Any, path: str = "") -> None:
-    """Compare what checkpoints hold, but for times and names of files."""
-    if isinstance(expected, torch.Tensor):
-        assert torch.equal(found, expected), path
-    elif isinstance(expected, dict):
-        assert found.keys() == expected.keys(), path
-        for key in expected:
-            if "path" not in str(key) and key not in ("seconds", "curves", "dirpath", "best_k_models", "current_score"):
-                assert_same(found[key], expected[key], f"{path}/{key}")
-    elif isinstance(expected, list | tuple):
-        assert len(found) == len(expected), path
-        for number, each in enumerate(expected):
-            assert_same(found[number], each, f"{path}/{number}")
-    else:
-        assert found == expected, path
-
-
-def assert_same_runs(resumed: Path, whole: Path) -> None:
-    for name in ("last.ckpt", "best.ckpt"):
-        assert_same(read_checkpoint(resumed / name), read_checkpoint(whole / name))
-    for line in (path.name for path in (whole / "tb").parent.iterdir() if path.is_dir()):
-        assert curves(resumed / line) == curves(whole / line), resumed
 
 
 def signals(num_seeds: int = 2, noise: Noise | None = None, **changes: Any) -> SignalDataModule:
@@ -171,9 +141,9 @@ def stopped_and_resumed(folder: Path, make: Callable[[], Made], chunks: list[int
     session(folder / "whole", make(), **arguments)
     for chunk in chunks:
         interrupted(folder / str(chunk), make(), InterruptAt(chunk), **arguments)
-        assert read_checkpoint(folder / str(chunk) / "last.ckpt")["global_step"] == chunk // CHUNKS * 40 + chunk % CHUNKS * 7
+        assert read_checkpoint(folder / str(chunk) / LAST_CHECKPOINT)["global_step"] == chunk // CHUNKS * 40 + chunk % CHUNKS * 7
         session(folder / str(chunk), make(), **arguments)
-        assert_same_runs(folder / str(chunk), folder / "whole")
+        assert_same_end(folder / str(chunk), folder / "whole")
 
 
 @pytest.mark.usefixtures("plain_ctrl_c")
@@ -216,13 +186,13 @@ def test_no_signal_is_lost_when_another_follows_in_the_same_chunk(
     with pytest.raises(SystemExit):
         session(tmp_path, deep("auto"), Signal(*order))
     assert acted == [signal.SIGUSR2]
-    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 7
+    assert read_checkpoint(tmp_path / LAST_CHECKPOINT)["global_step"] == 7
 
 
 def test_signals_that_are_survived_leave_a_run_alone(tmp_path: Path, acted: list[signal.Signals]) -> None:
     session(tmp_path, deep("auto"), Signal(signal.SIGTERM), max_epochs=1)
     assert acted == [signal.SIGTERM]
-    assert read_checkpoint(tmp_path / "last.ckpt")["global_step"] == 40
+    assert read_checkpoint(tmp_path / LAST_CHECKPOINT)["global_step"] == 40
 
 
 def test_a_signal_that_meets_an_error_acts_all_the_same(tmp_path: Path, acted: list[signal.Signals]) -> None:
@@ -264,4 +234,4 @@ def test_a_run_that_validates_or_ends_otherwise_resumes_too(tmp_path: Path, argu
         at = InterruptAt(chunk, in_validation)
         interrupted(folder, deep("auto"), at, **arguments)
         session(folder, deep("auto"), **arguments)
-        assert_same_runs(folder, tmp_path / "whole")
+        assert_same_end(folder, tmp_path / "whole")

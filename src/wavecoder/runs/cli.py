@@ -100,7 +100,7 @@ def train() -> None:
         sys.argv[1:] = [quote_whole_numbers(argument) for argument in arguments]
         with saying_when_ended(typed.interrupted):
             hydra.main(version_base="1.3", config_path=str(CONF), config_name="train")(job.train)()
-        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # nothing is left to resume, and Python would trace it
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_DFL)  # all is done; Python would print a traceback
     except KeyboardInterrupt:
         leave_interrupted()
     except Exception as error:
