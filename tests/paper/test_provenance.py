@@ -26,12 +26,9 @@ def test_signals_are_fresh_by_the_record_of_a_run(changes: dict[str, Any], fresh
     assert ("share training set and noise" in said) == (not fresh)
 
 
-def test_the_command_of_a_job_allows_the_packages_that_it_was_made_with(tmp_path: Path) -> None:
+def test_the_command_of_a_job_allows_the_packages_that_it_names(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
-    for name, content in {
-        "overrides": "[seed=1]",
-        "config": "{allow_targets: [mine, ours.nets]}",
-        "hydra": "{hydra: {}}",
-    }.items():
+    targets = "{model: {_target_: mine.Net}, loss: {_target_: torch.nn.MSELoss}, callbacks: {a: {_target_: ours.callbacks.A}}}"
+    for name, content in {"overrides": "[seed=1]", "config": targets, "hydra": "{hydra: {}}"}.items():
         (tmp_path / ".hydra" / f"{name}.yaml").write_text(content)
-    assert command_of(tmp_path, None) == "wavecoder train seed=1 'allow_targets=[mine,ours.nets]'"
+    assert command_of(tmp_path, None) == "wavecoder train seed=1 'allow_targets=[mine,ours]'"

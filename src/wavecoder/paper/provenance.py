@@ -4,18 +4,20 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.paper.claims import Job
 from wavecoder.runs import resolvers
 from wavecoder.runs.hydra_files import read_config, read_overrides
 from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.shapes import fits
-from wavecoder.runs.targets import ALLOW_TARGETS
+from wavecoder.runs.targets import ALLOW_TARGETS, packages_in
 from wavecoder.training.files import DamagedError, warn_once
 
 _CHOICES = {
@@ -93,9 +95,9 @@ def command_of(job: Path, file: str | None) -> str:
             "none" if single == "null" else single,
         ):
             kept.append(f"{key}={single}")
-    packages = OmegaConf.select(config, ALLOW_TARGETS, throw_on_resolution_failure=False)
-    if isinstance(packages, ListConfig) and packages:  # which whoever types it allows, not the file
-        kept.append(f"{ALLOW_TARGETS}=[{','.join(map(str, packages))}]")
+    with suppress(OmegaConfBaseException):  # as of a damaged configuration
+        if packages := packages_in(config):  # which whoever types it allows, not the file
+            kept.append(f"{ALLOW_TARGETS}=[{','.join(packages)}]")
     if file is not None:  # relative to where the sweep was started
         kept = [override for override in kept if not override.startswith("data.path=")] + [f"data.path={_quoted(file)}"]
     # the command line quotes whole numbers that name an option, so they need no quotes here

@@ -226,6 +226,12 @@ def targets_in(config: DictConfig) -> Iterator[tuple[str, str]]:
             yield at, str(OmegaConf.select(config, f"{at}.{key}"))  # it may be written as a reference
 
 
+def packages_in(config: DictConfig) -> list[str]:
+    """The packages of a user's of which a configuration names classes: those that a command which repeats it must allow."""
+    named = {name.partition(".")[0] for _, name in targets_in(config) if not _is_in(name, _PACKAGES)}
+    return sorted(name for name in named if name.isidentifier() and name not in sys.stdlib_module_names)
+
+
 def values_in(node: Any, at: str = "") -> Iterator[tuple[str, str, Any]]:
     """All values in nested mappings and lists: where the one is that holds it, its key there, and the value."""
     for key, value in node.items() if isinstance(node, dict) else enumerate(node):

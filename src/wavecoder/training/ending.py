@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
@@ -48,7 +49,8 @@ def saying_when_ended(line: Callable[[str], str]) -> Iterator[None]:
     Args:
         line: Makes the line that is printed from what happened, as "Ended by SIGTERM".
     """
-    silent = [kind for kind in ENDING if signal.getsignal(kind) == signal.SIG_DFL]
+    is_main = threading.current_thread() is threading.main_thread()  # others have no handlers
+    silent = [kind for kind in ENDING if is_main and signal.getsignal(kind) == signal.SIG_DFL]
     for kind in silent:
         signal.signal(kind, SayAndEnd(line))
     try:
