@@ -71,7 +71,6 @@ def test_a_run_told_to_end_in_an_epoch_says_so_and_resumes_there(
     [
         (signal.SIGTERM, "on_fit_start", -signal.SIGTERM, "Ended by SIGTERM; the same command resumes it\n"),
         (signal.SIGUSR2, "on_test_end", -signal.SIGUSR2, "Ended by SIGUSR2; the same command resumes it\n"),
-        (signal.SIGINT, "on_fit_start", 130, "\nInterrupted; the same command resumes it\n"),
         (signal.SIGINT, "on_test_end", 130, "\nInterrupted; the same command resumes it\n"),
     ],
 )
