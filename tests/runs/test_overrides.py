@@ -29,7 +29,7 @@ from wavecoder.runs.settings import SettingError
         ("latent=", "latent="),
         ("latent=1,,", "latent=1,,"),
         ("hydra/launcher=basic", "hydra/launcher=basic"),
-        ("experiment=null", "experiment=null"),
+        ("experiment=null", "~experiment"),
     ],
 )
 def test_whole_numbers_are_quoted_where_they_name_options(given_: str, wanted: str) -> None:
