@@ -50,10 +50,10 @@ def train(folder: str | Path | None = None, **settings: Any) -> "Trained":
         >>> run.results["metrics"]["val/mse"]["mean"]                                     # doctest: +SKIP
         0.0385
     """
-    from wavecoder.runs import targets
+    from wavecoder.runs import hooks, targets
 
     allowed = settings.get(targets.ALLOW_TARGETS, ())
-    with warnings.catch_warnings(), targets.hydra_restored(), _own_hydra(), targets.allowing(allowed):
+    with warnings.catch_warnings(), hooks.hydra_restored(), _own_hydra(), targets.allowing(allowed):
         config = _compose(["hydra.mode=RUN", *_of_folder(folder), *(_override(key, value) for key, value in settings.items())])
         from wavecoder.runs import run  # noqa: F401 - torch and Lightning, whose imports change what is restored below
 

@@ -21,12 +21,12 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import cli, results, resume, slurm, typed
 from wavecoder.runs.arguments import check_hydra, check_objects
-from wavecoder.runs.foreign import check_foreign, refuse_links
+from wavecoder.runs.foreign import check_trusted, refuse_links
 from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
-from wavecoder.runs.targets import check_targets, resolve
+from wavecoder.runs.targets import resolve
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 _RAY_ANSWERS_IN = 20  # seconds
@@ -47,7 +47,7 @@ class CheckSettings(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         with _errors_end_the_process():
-            _check_trusted(config)
+            check_trusted(config)
             _check_plugins(config)
             check_hydra(config)
             own = config.hydra.runtime.choices["hydra/sweeper"] == _OWN_SWEEPER
@@ -79,7 +79,7 @@ def check_run(config: DictConfig) -> None:
         SettingError: A setting cannot be used.
         OmegaConfBaseException: A value is missing, or of another type.
     """
-    _check_trusted(config)
+    check_trusted(config)
     check_hydra(config)
     settings = from_config(config)
     if not config.hydra.run.dir:
@@ -118,7 +118,7 @@ def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
         if alike in checked:
             continue
         config = composer.compose(job.overrides)
-        _check_trusted(config)
+        check_trusted(config)
         settings = from_config(config)
         if here:
             _check_device(settings)
@@ -129,12 +129,6 @@ def check_jobs(jobs: Iterable[Job], composer: Composer, here: bool) -> None:
             _check_objects_made(config, settings, Path(config.hydra.sweep.dir, job.name).absolute())
             made.append(objects)
         checked.add(alike)
-
-
-def _check_trusted(config: DictConfig) -> None:
-    """Refuse what a file from elsewhere may not decide."""
-    check_targets(config)
-    check_foreign(config)
 
 
 def _jobs_at_a_time(config: DictConfig) -> int:

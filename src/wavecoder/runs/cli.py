@@ -24,7 +24,7 @@ from hydra.errors import MissingConfigException, OverrideParseException
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from wavecoder.runs import completion, foreign, job, resolvers, resume, targets
+from wavecoder.runs import completion, foreign, hooks, job, resolvers, resume, targets
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import (
     CONF,
@@ -224,7 +224,7 @@ def register() -> None:
     # conf/hydra/launcher/ gives launchers the settings that suit us, in files that have the names of the launchers
     warnings.filterwarnings("ignore", message="(?s).*is validated against ConfigStore schema with the same name")
     resolvers.register()
-    targets.install()
+    hooks.install()
 
 
 def _save_config(cfg: DictConfig | ListConfig, filename: str, output_dir: Path) -> None:

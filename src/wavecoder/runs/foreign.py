@@ -1,16 +1,19 @@
 """What a file from elsewhere may not decide, though a command may: commands that are run, the environment, and where files go."""
 
 import os
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs.resolvers import own_settings
 from wavecoder.runs.settings import SettingError
-from wavecoder.runs.targets import values_in
+from wavecoder.runs.targets import check_targets
 
 _COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or takes what is sent as code
     "hydra.job.env_set",
@@ -20,7 +23,20 @@ _COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or ta
     "hydra.launcher.ray.init.address",
     "hydra.launcher.ray.init.runtime_env",
 )
-_WITH_PATHS = ("callbacks", "logger", "trainer", "hydra.callbacks", "hydra.job_logging", "hydra.hydra_logging")
+_LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
+_WITH_PATHS = ("callbacks", "logger", "trainer", "hydra.callbacks", *_LOGGING)
+_OF_LOGGING = (  # write to the terminal, or to the one file
+    "logging.StreamHandler",
+    "logging.NullHandler",
+    "logging.FileHandler",
+    "logging.Formatter",
+    "logging.Filter",
+    "wavecoder.runs.screen.LogFile",
+    "wavecoder.runs.screen.PlainFormatter",
+    "wavecoder.runs.screen.SafeFormatter",
+)
+
+_DEEPEST = 30
 
 _typed: set[str] = set()  # keys on the command line, or in Python
 
@@ -33,15 +49,70 @@ def remember_typed(arguments: Iterable[str]) -> None:
         _typed.add("hydra.run.dir")
 
 
-def check_foreign(config: DictConfig) -> None:
-    """Refuse what only the command line may choose, where a file has chosen it.
+def check_trusted(config: DictConfig) -> None:
+    """Refuse what a configuration may not name, and what only the command line may choose where a file has chosen it.
 
     Args:
         config: The composed configuration with its `hydra` node.
 
     Raises:
-        SettingError: A command, a variable of the environment, or a path that leaves the folder it belongs to.
+        SettingError: A class, a command, a variable of the environment, or a path that leaves the folder it belongs to.
     """
+    check_targets(config)
+    _check_commands(config)
+    folders = [_folder(config, key) for key in ("hydra.run.dir", "hydra.sweep.dir")]
+    with as_the_job(config, folders[0]):
+        _check_names(config)
+        for group in _WITH_PATHS:
+            for key, value in _values(OmegaConf.select(config, group), group):
+                if isinstance(value, str | bytes | os.PathLike) and not _is_typed(key):
+                    _check_value(key, os.fsdecode(value), folders[0])
+                    if group in _LOGGING:
+                        _check_logging(config, key, os.fsdecode(value))
+
+
+@contextmanager
+def as_the_job(config: DictConfig, folder: Path) -> Iterator[None]:
+    """What `${hydra:…}` refers to as in the job that is not there yet.
+
+    Args:
+        config: The composed configuration with its `hydra` node.
+        folder: The job's, absolute.
+    """
+    hydra: Any = HydraConfig.instance()
+    known, hydra.cfg = hydra.cfg, config  # its `set_config` would copy all of it
+    there = {"runtime.output_dir": str(folder), "job.num": 0, "job.id": "0"}
+    unknown = [key for key in there if OmegaConf.is_missing(*_place(config, key))]
+    with read_write(config), open_dict(config.hydra):
+        for key in unknown:
+            OmegaConf.update(config.hydra, key, there[key])
+    try:
+        yield
+    finally:
+        hydra.cfg = known
+        with read_write(config), open_dict(config.hydra):
+            for key in unknown:
+                OmegaConf.update(config.hydra, key, MISSING)
+
+
+def _place(config: DictConfig, key: str) -> tuple[DictConfig, str]:
+    node, name = key.split(".")
+    return config.hydra[node], name
+
+
+def _folder(config: DictConfig, key: str) -> Path:
+    """The folder of runs or sweeps, absolute; some folder if it refers to what is missing, which is refused by its own name."""
+    cwd = config.hydra.runtime.cwd
+    try:
+        folder = Path(os.path.normpath(Path(cwd, str(OmegaConf.select(config, key)))))
+    except OmegaConfBaseException:
+        return Path(cwd, "run")
+    if not _is_typed(key) and not folder.is_relative_to(cwd):
+        raise SettingError(f"{key}={folder}: must be within {cwd}, or be given on the command line")
+    return folder
+
+
+def _check_commands(config: DictConfig) -> None:
     launcher = OmegaConf.create(own_settings("hydra/launcher", str(config.hydra.runtime.choices.get("hydra/launcher"))))
     for key in _COMMANDS:
         value = OmegaConf.select(config, key)
@@ -50,21 +121,38 @@ def check_foreign(config: DictConfig) -> None:
             own = OmegaConf.select(launcher, entry.removeprefix("hydra.launcher."))
             if each and not _is_typed(entry) and each != own:
                 raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
-    for key in ("hydra.run.dir", "hydra.sweep.dir"):
-        try:
-            folder = os.path.normpath(Path(config.hydra.runtime.cwd, OmegaConf.select(config, key)))
-        except OmegaConfBaseException:
-            continue  # it refers to what is missing, which is refused by its own name before there is a folder
-        chosen = _is_typed(key) or (key == "hydra.run.dir" and _is_typed("run"))
-        if not chosen and not Path(folder).is_relative_to(config.hydra.runtime.cwd):
-            raise SettingError(f"{key}={folder}: must be within {config.hydra.runtime.cwd}, or be given on the command line")
-    subdir = str(_resolved(config, "hydra.sweep", "subdir"))
+    # jobs of a search are composed one after another, when it has begun
+    for key in map(str, OmegaConf.select(config, "hydra.sweeper.params") or ()):
+        if key.lstrip("+~").startswith(("hydra", "callbacks", "logger", "trainer")) and not _is_typed(
+            f"hydra.sweeper.params.{key}"
+        ):
+            raise SettingError(f"hydra.sweeper.params.{key}: must be swept on the command line; a file has it")
+
+
+def _check_names(config: DictConfig) -> None:
+    """Refuse paths as names of what Hydra writes into a job's folder."""
+    subdir, kept, name = (str(OmegaConf.select(config, f"hydra.{key}")) for key in ("sweep.subdir", "output_subdir", "job.name"))
     if _leaves(subdir):
         raise SettingError(f"hydra.sweep.subdir={subdir}: must be within hydra.sweep.dir")
-    for group in _WITH_PATHS:
-        for at, key, value in values_in(_contents(config, group), group):
-            if isinstance(value, str) and not _is_typed(f"{at}.{key}") and _leaves(path := _resolved(config, at, key)):
-                raise SettingError(f"{at}.{key}={path}: must not leave the run's folder, unless it is given on the command line")
+    if kept != ".hydra" and not _is_typed("hydra.output_subdir"):
+        raise SettingError(f"hydra.output_subdir={kept}: must be .hydra, unless it is given on the command line")
+    if not re.fullmatch(r"\w[\w.-]*", name) and not _is_typed("hydra.job.name"):
+        raise SettingError(f"hydra.job.name={name}: must be a name, unless it is given on the command line")
+
+
+def _check_value(key: str, value: str, folder: Path) -> None:
+    inside = Path(value).is_absolute() and Path(os.path.normpath(value)).is_relative_to(folder)
+    if _leaves(value) and not inside:
+        raise SettingError(f"{key}={value}: must not leave the run's folder, unless it is given on the command line")
+
+
+def _check_logging(config: DictConfig, key: str, value: str) -> None:
+    """Refuse what would open another file than the run's own log, or a connection, as soon as logging is configured."""
+    name, log = key.rpartition(".")[2], f"{config.hydra.runtime.output_dir}/{config.hydra.job.name}.log"
+    if name in ("class", "()") and value not in _OF_LOGGING:
+        raise SettingError(f"{key}={value}: must be one of {', '.join(_OF_LOGGING)}, or be given on the command line")
+    if (name == "filename" and value != log) or ".." in key:  # attributes are set by the key `.`
+        raise SettingError(f"{key}={value}: must be the run's own log, {log}, or be given on the command line")
 
 
 def _is_typed(key: str) -> bool:
@@ -72,23 +160,25 @@ def _is_typed(key: str) -> bool:
     return any(key == each or (key.startswith((f"{each}.", f"{each}[")) and "." in each) for each in _typed)
 
 
-def _contents(config: DictConfig, group: str) -> Any:
-    """What a group holds, as it is written; nothing where it was left out, as with ~logger."""
-    node = OmegaConf.select(config, group)
-    return OmegaConf.to_container(node) if OmegaConf.is_config(node) else {}
+def _values(node: Any, at: str, within: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+    """All values in nested mappings and lists, with what they refer to, by their keys."""
+    if id(node) in within or len(within) > _DEEPEST:
+        raise SettingError(f"{at}: must not refer to what holds it")
+    if not isinstance(node, DictConfig | ListConfig) or node._is_none():  # noqa: SLF001
+        return
+    names: Any = node if isinstance(node, DictConfig) else range(len(node))
+    for name in names:
+        key = f"{at}.{name!s}" if isinstance(node, DictConfig) else f"{at}[{name}]"
+        try:
+            value = node[name]
+        except OmegaConfBaseException:
+            continue  # as above
+        yield key, value
+        yield from _values(value, key, (*within, id(node)))
 
 
-def _resolved(config: DictConfig, at: str, key: str) -> Any:
-    """A value, or as it is written where it refers to what is known in the run alone, as to its folder."""
-    try:
-        return OmegaConf.select(config, f"{at}.{key}")
-    except (OmegaConfBaseException, ValueError):
-        node = OmegaConf.select(config, at)
-        return OmegaConf.to_container(node)[key]  # type: ignore[call-overload,index]
-
-
-def _leaves(path: object) -> bool:
-    return isinstance(path, str) and (path.startswith(("/", "~")) or ".." in path.split("/"))
+def _leaves(path: str) -> bool:
+    return path.startswith(("/", "~")) or ".." in path.split("/")
 
 
 def refuse_links(folder: Path) -> None:

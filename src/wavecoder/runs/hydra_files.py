@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from wavecoder.training.files import DamagedError
@@ -36,14 +37,18 @@ def read_overrides(folder: Path) -> list[str]:
     file = folder / ".hydra" / "overrides.yaml"
     content = _read(file)
     given = OmegaConf.to_container(content) if isinstance(content, ListConfig) else None
-    if not isinstance(given, list) or not all(isinstance(each, str) for each in given):
+    if not isinstance(given, list) or not all(isinstance(each, str) and not each.startswith("-") for each in given):
         raise DamagedError(f"{file}: is damaged")
     return [str(each) for each in given]
 
 
 def _read(file: Path) -> Any:
     try:
-        return OmegaConf.load(file)
+        text = file.read_text()
+        # Hydra writes none, and a few lines with them stand for billions of values
+        if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
+            raise ValueError("has aliases")
+        return OmegaConf.create(text)
     except FileNotFoundError:
         raise
     except Exception as error:  # of many kinds: YAML's, OmegaConf's, of text that is none, of dates that do not exist

@@ -63,6 +63,7 @@ def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
         raise SettingError(f"{given}: {'not a folder' if folder.exists() else 'no such folder'}; must be that of a run")
     try:
         recorded, hydra = read_overrides(folder), read_config(folder, "hydra").hydra
+        read_config(folder)  # what has changed could not be said
         sources = [source for source in hydra.runtime.config_sources if source["provider"] == "command-line"]
         options = [f"--config-name={hydra.job.config_name}", *(f"--config-dir={source['path']}" for source in sources)]
         of_hydra = [str(each) for each in hydra.overrides.hydra if _key(str(each)) == "hydra.searchpath"]

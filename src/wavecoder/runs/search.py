@@ -19,6 +19,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from wavecoder.runs import cli, results, typed
+from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
 from wavecoder.runs.screen import say
@@ -121,7 +122,7 @@ def _space(config: DictConfig) -> str:
 def _experiment(job: Path) -> str:
     """What a job chose that is not the default, as YAML: groups first, then keys."""
     loader = GlobalHydra.instance().config_loader()
-    hydra = OmegaConf.load(job / ".hydra" / "hydra.yaml").hydra
+    hydra = read_config(job, "hydra").hydra
 
     def composed(overrides: list[str]) -> DictConfig:
         return loader.load_configuration(hydra.job.config_name, overrides, run_mode=RunMode.RUN)
@@ -132,7 +133,7 @@ def _experiment(job: Path) -> str:
         for group, option in hydra.runtime.choices.items()
         if option != default.get(group) and "/" not in group and group not in _NOT_CHOSEN
     }
-    chosen = OmegaConf.to_container(OmegaConf.load(job / ".hydra" / "config.yaml"))
+    chosen = OmegaConf.to_container(read_config(job))
     base = OmegaConf.to_container(composed([quote_whole_numbers(f"{key}={value}") for key, value in groups.items()]))
     assert isinstance(chosen, dict)
     assert isinstance(base, dict)

@@ -1,7 +1,7 @@
 """Which classes a configuration may name: files from elsewhere are data, so `_target_` finds nothing that would run as a command.
 
-Everything that a configuration names is found by `resolve`, ours and what Hydra instantiates or configures for logging: `install`
-puts it in the place of Hydra's own search. A module runs when it is imported, so the package is checked before. Packages of the
+Everything that a configuration names is found by `resolve`, ours and what Hydra instantiates or configures for logging: see
+`wavecoder.runs.hooks`. A module runs when it is imported, so the package is checked before. Packages of the
 user's are allowed in `allow_targets`, on the command line or in Python alone; processes that a run or a sweep starts are
 told in an environment variable.
 """
@@ -14,11 +14,6 @@ from contextlib import contextmanager
 from pkgutil import resolve_name
 from typing import Any
 
-import hydra.utils
-from hydra._internal.config_repository import ConfigRepository
-from hydra._internal.instantiate import _instantiate2
-from hydra._internal.logging_config import HydraDictConfigurator
-from hydra.core.config_search_path import ConfigSearchPath
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -75,7 +70,7 @@ def resolve(key: str, target: object) -> Any:
         <class 'torch.nn.modules.activation.GELU'>
     """
     setting, name = f"{key}._target_={target}", str(target)
-    found, is_users = _locate(setting, name)
+    found, is_users = locate(setting, name)
     kind = _KINDS.get(re.sub(r"^((hydra\.)?callbacks)\.[^.[]+$", r"\1.*", key))
     if not isinstance(found, type):
         fits = is_users
@@ -96,20 +91,20 @@ def resolve_for_logging(setting: str, name: str) -> Any:
     """
     if name in _STREAMS:
         return resolve_name(name)
-    found, is_users = _locate(f"{setting}={name}", name, "logging")
+    found, is_users = locate(f"{setting}={name}", name, "logging")
     if not is_users and not (isinstance(found, type) and any(_is_derived(found, each) for each in _OF_LOGGING)):
         raise SettingError(f"{setting}={name}: must be a class of {', '.join(_OF_LOGGING)}")
     return found
 
 
-def _locate(setting: str, name: str, *packages: str) -> tuple[Any, bool]:
+def locate(setting: str, name: str, *packages: str) -> tuple[Any, bool]:
     """What has a name, and whether it is of a package that the user has allowed.
 
     Raises:
         SettingError: It is in no allowed package, is defined in no allowed one, is not there, or cannot be called.
     """
     _require_name(setting, name)
-    _require_allowed(setting, name, packages)
+    require_allowed(setting, name, packages)
     try:
         found = resolve_name(name)
     except Exception as error:  # of whatever kind the module raises
@@ -127,7 +122,17 @@ def _require_name(setting: str, name: str) -> None:
         raise SettingError(f"{setting}: must name a class, as package.Class")
 
 
-def _require_allowed(setting: str, name: str, packages: Iterable[str] = ()) -> None:
+def require_allowed(setting: str, name: str, packages: Iterable[str] = ()) -> None:
+    """Refuse a name that is in no allowed package.
+
+    Args:
+        setting: What names it, for the message.
+        name: It, with its package.
+        packages: More of them.
+
+    Raises:
+        SettingError: Its package is not allowed.
+    """
     runs = name.endswith(".__main__") or ".__main__." in name  # when it is imported
     if not _is_in(name, allowed()) and (runs or not _is_in(name, (*_PACKAGES, *packages))):
         raise SettingError(f"{setting}: {name.partition('.')[0]} is {_how_to_allow(name)}")
@@ -216,7 +221,7 @@ def check_targets(config: DictConfig) -> None:
             raise SettingError(f"{ALLOW_TARGETS}=[{package}]: must be given on the command line or in Python; a file has it")
     for key, target in targets_in(config):
         _require_name(f"{key}._target_={target}", target)
-        _require_allowed(f"{key}._target_={target}", target)
+        require_allowed(f"{key}._target_={target}", target)
     for group in ("hydra.job_logging", "hydra.hydra_logging"):
         for at, key, value in values_in(OmegaConf.to_container(OmegaConf.select(config, group)), group):
             name = str(value).removeprefix("ext://")
@@ -243,55 +248,3 @@ def values_in(node: Any, at: str = "") -> Iterator[tuple[str, str, Any]]:
         yield at, str(key), value
         if isinstance(value, dict | list):
             yield from values_in(value, (f"{at}[{key}]" if isinstance(node, list) else f"{at}.{key}").lstrip("."))
-
-
-_PLACES = (  # of Hydra's own search
-    (_instantiate2, "_resolve_target"),
-    (hydra.utils, "_locate"),
-    (HydraDictConfigurator, "resolve"),
-    (ConfigRepository, "initialize_sources"),
-)
-_hydras_target, _hydras_locate, _hydras_logging, _hydras_sources = (getattr(*place) for place in _PLACES)
-
-
-def _resolve_target(target: Any, full_key: str) -> Any:
-    resolve(full_key, target if isinstance(target, str) else f"{target.__module__}.{target.__qualname__}")
-    return _hydras_target(target, full_key)
-
-
-def _resolve_in_logging(self: HydraDictConfigurator, name: str) -> Any:
-    resolve_for_logging("hydra.job_logging", name)
-    return _hydras_logging(self, name)
-
-
-def _locate_for_hydra(path: str) -> Any:
-    _locate(path, path)
-    return _hydras_locate(path)
-
-
-def _open_sources(self: ConfigRepository, config_search_path: ConfigSearchPath) -> None:
-    for element in config_search_path.get_path():
-        scheme, _, package = str(element.path).partition("://")
-        if scheme == "pkg" and str(element.provider).startswith("hydra.searchpath"):  # whose package Hydra imports
-            _require_allowed(f"hydra.searchpath={element.path}", package.replace("/", "."))
-    _hydras_sources(self, config_search_path)
-
-
-def install() -> None:
-    """Make Hydra find what configurations name with `resolve`, in this process."""
-    _put(_resolve_target, _locate_for_hydra, _resolve_in_logging, _open_sources)
-
-
-@contextmanager
-def hydra_restored() -> Iterator[None]:
-    """Give Hydra its own search back in the end, if it had it before: the caller may be a program of Hydra itself."""
-    before = [getattr(*place) for place in _PLACES]
-    try:
-        yield
-    finally:
-        _put(*before)
-
-
-def _put(*functions: Any) -> None:
-    for (where, name), function in zip(_PLACES, functions, strict=True):
-        setattr(where, name, function)

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
+from omegaconf import DictConfig, OmegaConf
 
 from wavecoder.references import REFERENCES
 from wavecoder.runs import build
+from wavecoder.runs.foreign import as_the_job
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.run import make_trainer
 from wavecoder.runs.settings import SettingError, Settings
@@ -37,7 +37,7 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
     Raises:
         SettingError: One of them cannot be made.
     """
-    with _as_the_job(config, folder):
+    with as_the_job(config, folder), _silenced():
         callbacks: dict[str, Any] = build.make_objects(config, "callbacks")
         make_trainer(config, folder, callbacks)
         given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
@@ -57,12 +57,8 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
 
 
 @contextmanager
-def _as_the_job(config: DictConfig, folder: Path) -> Iterator[None]:
-    """What `${hydra:…}` refers to as in the job that is not there yet, and no messages, which come again when it is."""
-    hydra: Any = HydraConfig.instance()
-    known, hydra.cfg = hydra.cfg, config  # its `set_config` would copy all of it
-    with read_write(config), open_dict(config.hydra.runtime):
-        config.hydra.runtime.output_dir = str(folder)
+def _silenced() -> Iterator[None]:
+    """No messages, which come again when the job is there."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings():
@@ -70,9 +66,6 @@ def _as_the_job(config: DictConfig, folder: Path) -> Iterator[None]:
             yield
     finally:
         logging.disable(logging.NOTSET)
-        hydra.cfg = known
-        with read_write(config), open_dict(config.hydra.runtime):
-            config.hydra.runtime.output_dir = MISSING
 
 
 def _reported(settings: Settings, kinds: Collection[type], has_logger: bool) -> Iterator[str]:
