@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
+from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints, note_fingerprint
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
@@ -27,7 +28,7 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
-FINGERPRINT = ".fingerprint"  # of the configuration that a run's checkpoints are of, should its results.json be damaged
+_SUFFIXES = (".ckpt", ".json", ".npz", ".png", ".svg", ".txt", ".yaml")  # of the files that a run writes
 _LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -200,34 +201,56 @@ def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder)
+    known = known_fingerprints(folder, before)
     if before.get("damaged"):
         aside = rename_damaged(folder / results.RESULTS)
         log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
-        before = {"config_fingerprint": _noted_fingerprint(folder)}
+    elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
+        _name_lost_record(folder / results.RESULTS)
+    _set_aside_wrong_kinds(folder)
     (folder / TRACEBACK).unlink(missing_ok=True)
-    if before.get("config_fingerprint", fingerprint) != fingerprint:
-        why = "its configuration has changed" if before["config_fingerprint"] else "what its checkpoint is of is not known"
+    if fingerprint not in known and (known or before.get("damaged")):
+        why = "its configuration has changed" if known else "what its checkpoint is of is not known"
         log.info("%s: %s, so it starts from the beginning", folder.name, why)
         # the old record is replaced last, so that the clean-up is repeated if it is interrupted
         (folder / ARRAYS).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-    kept = (folder / results.LAST_CHECKPOINT, folder / results.PREVIOUS_CHECKPOINT)
-    resumes = before.get("config_fingerprint") == fingerprint and any(map(os.path.lexists, kept))
+    resumes = fingerprint in known and _has_checkpoint(folder)
     record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
-    write_atomically(folder / FINGERPRINT, fingerprint)
+    note_fingerprint(folder, fingerprint)
     results.write_results(folder, record)
     return record
 
 
-def _noted_fingerprint(folder: Path) -> str:
-    """The fingerprint of the configuration that a run's files are of; nothing if it is not known."""
-    try:
-        return (folder / FINGERPRINT).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+def _has_checkpoint(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT))
+
+
+def _name_lost_record(file: Path) -> None:
+    """Say that a run's record is not there, or not of its configuration, though `.fingerprint` tells that its checkpoints are."""
+    if os.path.lexists(file):
+        log.warning("%s: is not of the run that %s names; it is set aside as %s", file, FINGERPRINT, rename_damaged(file))
+    else:
+        log.warning("%s: is missing, and made again", file)
+
+
+def _set_aside_wrong_kinds(folder: Path) -> None:
+    """Set aside folders in places of files that the run writes, and files in places of folders: they would stop it every time."""
+    for parent, folders, files in os.walk(folder):
+        is_top = Path(parent) == folder
+        wrong = {name: "folder" for name in folders if Path(name).suffix in _SUFFIXES or (is_top and name == FINGERPRINT)}
+        wrong |= {
+            name: "file"
+            for name in files
+            if (is_top and name in RUN_FOLDERS) or (Path(parent) == folder / "tb" and "." not in name)
+        }
+        for name, kind in wrong.items():
+            path = Path(parent, name)
+            log.warning("%s: is a %s, and must not be; it is set aside as %s", path, kind, rename_damaged(path))
+        folders[:] = [name for name in folders if name not in wrong]
 
 
 def _begun(fingerprint: str) -> dict[str, Any]:
