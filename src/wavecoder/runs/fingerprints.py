@@ -1,10 +1,14 @@
 """Of which configuration a run's files are: told twice in its folder, so that neither file is the only one that knows."""
 
+import logging
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import rename_damaged, write_atomically
+
+log = logging.getLogger(__name__)
 
 FINGERPRINT = ".fingerprint"
 
@@ -29,3 +33,11 @@ def known_fingerprints(folder: Path, record: Mapping[str, Any]) -> set[str]:
     except (OSError, ValueError):
         noted = ""
     return {each for each in (record.get("config_fingerprint"), noted) if each}
+
+
+def name_lost_record(file: Path) -> None:
+    """Say that a run's record is not there, or not of its configuration, though `.fingerprint` tells that its checkpoints are."""
+    if os.path.lexists(file):
+        log.warning("%s: is not of the run that %s names; it is set aside as %s", file, FINGERPRINT, rename_damaged(file))
+    else:
+        log.warning("%s: is missing, and made again", file)

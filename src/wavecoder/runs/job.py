@@ -18,7 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
-from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints, note_fingerprint
+from wavecoder.runs.fingerprints import known_fingerprints, name_lost_record, note_fingerprint
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
@@ -28,7 +29,6 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
-_SUFFIXES = (".ckpt", ".json", ".npz", ".png", ".svg", ".txt", ".yaml")  # of the files that a run writes
 _LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -206,8 +206,8 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
         aside = rename_damaged(folder / results.RESULTS)
         log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
     elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
-        _name_lost_record(folder / results.RESULTS)
-    _set_aside_wrong_kinds(folder)
+        name_lost_record(folder / results.RESULTS)
+    set_aside_wrong_kinds(folder, RUN_FOLDERS)
     (folder / TRACEBACK).unlink(missing_ok=True)
     if fingerprint not in known and (known or before.get("damaged")):
         why = "its configuration has changed" if known else "what its checkpoint is of is not known"
@@ -227,30 +227,6 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
 
 def _has_checkpoint(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT))
-
-
-def _name_lost_record(file: Path) -> None:
-    """Say that a run's record is not there, or not of its configuration, though `.fingerprint` tells that its checkpoints are."""
-    if os.path.lexists(file):
-        log.warning("%s: is not of the run that %s names; it is set aside as %s", file, FINGERPRINT, rename_damaged(file))
-    else:
-        log.warning("%s: is missing, and made again", file)
-
-
-def _set_aside_wrong_kinds(folder: Path) -> None:
-    """Set aside folders in places of files that the run writes, and files in places of folders: they would stop it every time."""
-    for parent, folders, files in os.walk(folder):
-        is_top = Path(parent) == folder
-        wrong = {name: "folder" for name in folders if Path(name).suffix in _SUFFIXES or (is_top and name == FINGERPRINT)}
-        wrong |= {
-            name: "file"
-            for name in files
-            if (is_top and name in RUN_FOLDERS) or (Path(parent) == folder / "tb" and "." not in name)
-        }
-        for name, kind in wrong.items():
-            path = Path(parent, name)
-            log.warning("%s: is a %s, and must not be; it is set aside as %s", path, kind, rename_damaged(path))
-        folders[:] = [name for name in folders if name not in wrong]
 
 
 def _begun(fingerprint: str) -> dict[str, Any]:
