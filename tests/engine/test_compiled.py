@@ -173,6 +173,20 @@ def test_signals_that_do_not_fit_are_refused() -> None:
     assert torch.equal(engine.gradient, other.gradient)
 
 
+@pytest.mark.parametrize(
+    "change", [lambda values: values[:, :3].clone(), torch.Tensor.double, lambda values: values.mT.contiguous().mT]
+)
+def test_an_optimisers_state_that_does_not_fit_is_refused(change: Callable[[Tensor], Tensor]) -> None:
+    engine = prepare(partial(DeepAutoencoder, 100, 5), range(2))
+    steps = Steps([(signals(2, 8, 100), signals(2, 8, 100))] * 5)
+    engine.execute(steps)
+    state, before = engine.optimizer.state[engine.flat], engine.flat.detach().clone()
+    state["exp_avg_sq"] = change(state["exp_avg_sq"])
+    with pytest.raises(ValueError, match=r"the optimiser's exp_avg_sq is .* and must be like the parameters"):
+        engine.execute(steps)
+    assert torch.equal(engine.flat, before)
+
+
 def test_steps_change_the_networks_parameters() -> None:
     engine = prepare(partial(DeepAutoencoder, 100, 5), range(2))
     before = [parameter.detach().clone() for parameter in engine.problem.ensemble.parameters()]

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import random
 import shutil
 import sqlite3
 import sys
@@ -19,7 +20,7 @@ import wavecoder
 from wavecoder.paper.report import write_report
 from wavecoder.runs import status
 from wavecoder.runs.plan import Job
-from wavecoder.runs.results import load_record, read_record, write_results
+from wavecoder.runs.results import CHECKSUM, load_record, read_record, write_results
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import DATABASE, State, Store
 from wavecoder.runs.tasks import TASKS, read_batches
@@ -49,6 +50,13 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
     "status is a number": lambda record: record.update(status=1),
     "half of a character": lambda record: record.update(network="\ud800"),
     "overrides are lists": lambda record: record.update(overrides={"latent": [1]}),
+    "an engine is a text": lambda record: (record.update(engine="x", status="unfinished"), record.pop("metrics")),
+    "diverged and no more": lambda record: (record.clear(), record.update(status="diverged")),
+    "diverged at no step": lambda record: (
+        record.pop("metrics"),
+        record.update(status="diverged", error="", diverged={"0": None}),
+    ),
+    "a seed is no number": lambda record: record.update(diverged={"first": 10}),
 }
 
 
@@ -73,6 +81,7 @@ def damaged_records(content: bytes) -> dict[str, bytes | None]:
     found: dict[str, bytes | None] = {"folder": None} | {name: change(content) for name, change in BYTES.items()}
     for name, change in RECORDS.items():
         record = json.loads(content)
+        del record[CHECKSUM]  # as of an earlier version, or every change would be noticed by it alone
         change(record)
         found[name] = json.dumps(record).encode()
     return found
@@ -101,6 +110,26 @@ def test_a_damaged_record_is_unfinished_and_named_by_every_reader(
     status.show_status(sweep)
     status.cancel_sweep(sweep)
     assert "3 completed" in capsys.readouterr().out
+
+
+def test_any_change_of_a_record_is_noticed(trained: Path, tmp_path: Path) -> None:
+    content, whole = (trained / "auto-1" / "results.json").read_bytes(), load_record(trained / "auto-1")
+    drawn = random.Random(0)
+    for place in drawn.sample(range(len(content)), 300):
+        damaged = bytearray(content)
+        damaged[place] ^= 1 << drawn.randrange(7)
+        (tmp_path / "results.json").write_bytes(damaged)
+        try:
+            record = load_record(tmp_path)
+        except DamagedError:
+            continue
+        if record["status"] != "outdated":  # the number of its schema is another one
+            assert whole.items() <= record.items(), place  # white space, or the name of the checksum, which is ignored then
+    record = json.loads(content)
+    (tmp_path / "results.json").write_text(json.dumps(record))  # as other programs write it
+    assert load_record(tmp_path) == whole
+    (tmp_path / "results.json").write_text(json.dumps({key: record[key] for key in whole}))  # of an earlier version
+    assert load_record(tmp_path) == whole
 
 
 def test_what_may_be_missing_from_a_record_is_no_damage(trained: Path, tmp_path: Path) -> None:
@@ -272,6 +301,73 @@ def test_a_run_with_a_damaged_record_or_damaged_arrays_is_made_again_from_its_ch
 
 ALIASES = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9 if level else 'x')}]\n" for level in range(9))
 """Nine lines that stand for 9**8 values."""
+
+
+def of_another_character(file: Path) -> None:
+    record = json.loads(file.read_text())
+    first = record["config_fingerprint"][0]
+    record["config_fingerprint"] = ("1" if first == "0" else "0") + record["config_fingerprint"][1:]
+    file.write_text(json.dumps(record))
+
+
+def without_a_fingerprint(file: Path) -> None:
+    kept = ("config_fingerprint", CHECKSUM)
+    file.write_text(json.dumps({key: value for key, value in json.loads(file.read_text()).items() if key not in kept}))
+
+
+def of_an_earlier_version(file: Path) -> None:
+    record = json.loads(file.read_text())
+    del record[CHECKSUM]
+    file.write_text(json.dumps(record))
+    of_another_character(file)
+
+
+def file_instead(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("x")
+
+
+SET_ASIDE = "is set aside as"
+OF_ONE_RUN: dict[str, tuple[str, Callable[[Path], object], str]] = {
+    "a wrong character": ("results.json", of_another_character, SET_ASIDE),
+    "a wrong character, and no checksum": ("results.json", of_an_earlier_version, SET_ASIDE),
+    "no fingerprint": ("results.json", without_a_fingerprint, SET_ASIDE),
+    "no record": ("results.json", Path.unlink, "is missing, and made again"),
+    "a wrong fingerprint": (".fingerprint", lambda file: file.write_text("0123456789abcdef"), ""),
+    "a folder for a record": ("results.json", DAMAGES["a folder"], SET_ASIDE),
+    "a folder for a fingerprint": (".fingerprint", DAMAGES["a folder"], SET_ASIDE),
+    "a folder for the best": ("checkpoints/best.ckpt", DAMAGES["a folder"], SET_ASIDE),
+    "a folder in tb": ("tb/autoencoder/hparams.yaml", DAMAGES["a folder"], SET_ASIDE),
+    "a file for tb": ("tb", file_instead, SET_ASIDE),
+    "a file for figures": ("figures", lambda folder: folder.write_text("x"), SET_ASIDE),
+    "a file for Hydra's folder": (".hydra", file_instead, SET_ASIDE),
+}
+
+
+@pytest.mark.slow
+def test_damaged_parts_of_an_unfinished_run_cost_no_more_than_a_line(run_train: Run, tmp_path: Path) -> None:
+    arguments = (*(each for each in JOB if each != "logger=none"), "~callbacks.figures", "hydra.run.dir=run")
+    assert run_train(*arguments).returncode == 0
+    run, metrics = tmp_path / "run", record_of(tmp_path / "run")["metrics"]
+    for kind, (name, change, said) in OF_ONE_RUN.items():
+        write_results(run, {"status": "unfinished", "config_fingerprint": record_of(run)["config_fingerprint"]})
+        change(run / name)
+        done = run_train(*arguments)
+        assert (done.returncode, done.stderr) == (0, ""), kind
+        assert "run resumes from its last checkpoint" in done.stdout, kind
+        assert any(str(run / name) in line and said in line for line in done.stdout.splitlines()) or not said, kind
+        assert record_of(run)["metrics"] == metrics, kind
+    file_instead(run / "checkpoints")
+    write_results(run, {"status": "unfinished", "config_fingerprint": record_of(run)["config_fingerprint"]})
+    done = run_train(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert record_of(run)["metrics"] == metrics
+    DAMAGES["a folder"](run / "train.log")
+    done = run_train(*arguments)
+    assert done.returncode == 2
+    assert done.stderr == f"error: {run / 'train.log'}: is a folder, and must be removed: the log is written there\n"
+
+
 OF_ONE_JOB: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a cut configuration": (".hydra/config.yaml", DAMAGES["half of it"]),
     "many aliases": (".hydra/config.yaml", lambda file: file.write_text(ALIASES)),

@@ -22,6 +22,7 @@ from wavecoder.engine.compiled import CompiledEngine
 from wavecoder.engine.pytorch import PyTorchEngine
 from wavecoder.runs import rows
 from wavecoder.runs.load import load
+from wavecoder.runs.results import write_results
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.files import read_arrays
 
@@ -44,7 +45,7 @@ def copied(trained: Path, tmp_path: Path) -> Path:
 def change_record(run: Path, change: Callable[[dict[str, Any]], object]) -> None:
     record = json.loads((run / "results.json").read_text())
     change(record)
-    (run / "results.json").write_text(json.dumps(record))
+    write_results(run, record)
 
 
 @pytest.mark.parametrize("name", RUNS)

@@ -60,11 +60,11 @@ def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) 
     linear = isinstance(module.ensemble.network, TiedLinearAutoencoder)
     measured = [ReferenceErrors(5, "fitted"), LinearSubspace()] if linear else []
     logger = TensorBoardCurves(folder, name="tb", version="autoencoder")
-    found = sound_checkpoint(kept, module, signals)
-    logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
     called = [SignalHandlers(), *measured, *callbacks, best, LastCheckpoint(str(kept), 1000.0)]
     plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True, "plugins": [CheckpointFiles()]}
     trainer = quiet_trainer(folder, callbacks=called, **plain | arguments)
+    found = sound_checkpoint(kept, module, signals, trainer)
+    logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
     trainer.fit(module, signals, ckpt_path=found)
     return trainer
 

@@ -102,6 +102,11 @@ def _unknown_loss(loss: Any) -> str | None:
     return _alteration(loss)
 
 
+def _layout(values: Tensor) -> tuple[list[int], torch.dtype, bool, str]:
+    """What compiled.c takes for granted of a tensor: its shape, its type, whether it is contiguous, and where it is."""
+    return list(values.shape), values.dtype, values.is_contiguous(), values.device.type
+
+
 class CompiledEngine(Engine):
     """Steps of all members in compiled.c, members shared among the threads.
 
@@ -194,11 +199,18 @@ class CompiledEngine(Engine):
         return losses
 
     def _moments(self) -> tuple[Tensor, Tensor]:
-        """The optimiser's running means of the gradient and of its square, in torch's own state."""
+        """The optimiser's running means of the gradient and of its square, in torch's own state.
+
+        Raises:
+            ValueError: They are not like the parameters, so compiled.c would read and write beyond them.
+        """
         state = self.optimizer.state[self.flat]
         if not state:
             state["step"] = torch.zeros(())
             state["exp_avg"], state["exp_avg_sq"] = torch.zeros_like(self.flat), torch.zeros_like(self.flat)
+        for name in ("exp_avg", "exp_avg_sq"):
+            if (found := _layout(state[name])) != (wanted := _layout(self.flat)):
+                raise ValueError(f"the optimiser's {name} is {found}, and must be like the parameters, {wanted}")
         return state["exp_avg"], state["exp_avg_sq"]
 
     def _adam_steps(self, steps: int) -> Float[np.ndarray, "step 7"]:

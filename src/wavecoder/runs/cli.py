@@ -38,7 +38,9 @@ from wavecoder.runs.overrides import (
 from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.runs.text import plain
 from wavecoder.training.ending import saying_when_ended
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import rename_damaged, write_atomically
+
+log = logging.getLogger(__name__)
 
 FAILED, BAD_INPUT, INTERRUPTED = 1, 2, 130  # exit statuses
 LOST_JOBS = ("UncompletedJobError", "TerminatedWorkerError", "WorkerCrashedError")  # of submitit, joblib and Ray
@@ -200,6 +202,8 @@ def explain(error: Exception) -> str:
         return f"{cause.full_key}: {said}"
     if type(error) is ValueError and isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
         error = error.__cause__
+        if isinstance(error, IsADirectoryError):
+            return f"{os.fsdecode(error.filename)}: is a folder, and must be removed: the log is written there"
     if isinstance(error, OSError) and error.strerror:
         from wavecoder.runs import typed
 
@@ -228,9 +232,13 @@ def register() -> None:
 
 
 def _save_config(cfg: DictConfig | ListConfig, filename: str, output_dir: Path) -> None:
-    """Write what Hydra keeps in a run's folder, completely or not at all."""
+    """Write what Hydra keeps in a run's folder, completely or not at all; what is in its place but no file is set aside."""
+    file = output_dir / filename
+    for path, belongs in ((output_dir, Path.is_dir), (file, Path.is_file)):
+        if path.exists() and not belongs(path):
+            log.warning("%s: is damaged; it is set aside as %s, and made again", path, rename_damaged(path))
     output_dir.mkdir(parents=True, exist_ok=True)
-    write_atomically(output_dir / filename, OmegaConf.to_yaml(cfg))
+    write_atomically(file, OmegaConf.to_yaml(cfg))
 
 
 def _collect_garbage_less() -> None:

@@ -18,6 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
+from wavecoder.runs.fingerprints import known_fingerprints, name_lost_record, note_fingerprint
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
@@ -27,7 +29,6 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
-FINGERPRINT = ".fingerprint"  # of the configuration that a run's checkpoints are of, should its results.json be damaged
 _LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -200,34 +201,32 @@ def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder)
+    known = known_fingerprints(folder, before)
     if before.get("damaged"):
         aside = rename_damaged(folder / results.RESULTS)
         log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
-        before = {"config_fingerprint": _noted_fingerprint(folder)}
+    elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
+        name_lost_record(folder / results.RESULTS)
+    set_aside_wrong_kinds(folder, RUN_FOLDERS)
     (folder / TRACEBACK).unlink(missing_ok=True)
-    if before.get("config_fingerprint", fingerprint) != fingerprint:
-        why = "its configuration has changed" if before["config_fingerprint"] else "what its checkpoint is of is not known"
+    if fingerprint not in known and (known or before.get("damaged")):
+        why = "its configuration has changed" if known else "what its checkpoint is of is not known"
         log.info("%s: %s, so it starts from the beginning", folder.name, why)
         # the old record is replaced last, so that the clean-up is repeated if it is interrupted
         (folder / ARRAYS).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
-    kept = (folder / results.LAST_CHECKPOINT, folder / results.PREVIOUS_CHECKPOINT)
-    resumes = before.get("config_fingerprint") == fingerprint and any(map(os.path.lexists, kept))
+    resumes = fingerprint in known and _has_checkpoint(folder)
     record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
-    write_atomically(folder / FINGERPRINT, fingerprint)
+    note_fingerprint(folder, fingerprint)
     results.write_results(folder, record)
     return record
 
 
-def _noted_fingerprint(folder: Path) -> str:
-    """The fingerprint of the configuration that a run's files are of; nothing if it is not known."""
-    try:
-        return (folder / FINGERPRINT).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        return ""
+def _has_checkpoint(folder: Path) -> bool:
+    return any(os.path.lexists(folder / name) for name in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT))
 
 
 def _begun(fingerprint: str) -> dict[str, Any]:

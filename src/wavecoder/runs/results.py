@@ -28,6 +28,8 @@ from wavecoder.training.files import DamagedError, warn_once, write_atomically
 
 RESULTS = "results.json"
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
+CHECKSUM = "checksum"
+"""The key under which a record has that of the others."""
 ENDED = ("completed", "diverged")
 """The statuses of runs that have ended by themselves, and would end in the same way again."""
 LAST_CHECKPOINT, PREVIOUS_CHECKPOINT, BEST_CHECKPOINT = (Path("checkpoints", name) for name in (LAST, PREVIOUS, BEST))
@@ -126,8 +128,15 @@ def _processor() -> str:
 
 
 def write_results(folder: Path, results: Mapping[str, Any]) -> None:
-    """Write `results.json` in a run's folder."""
-    write_atomically(folder / RESULTS, json.dumps(results, indent=2, allow_nan=False) + "\n")
+    """Write `results.json` in a run's folder, with a checksum of its content."""
+    content = json.loads(json.dumps(results, allow_nan=False))
+    content.pop(CHECKSUM, None)  # of what it was before
+    write_atomically(folder / RESULTS, json.dumps(content | {CHECKSUM: _checksum(content)}, indent=2) + "\n")
+
+
+def _checksum(content: Mapping[str, Any]) -> str:
+    """Of what was read from JSON, however it was laid out there."""
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def note_engine(folder: Path, engine: Mapping[str, str]) -> None:
@@ -140,7 +149,7 @@ def note_engine(folder: Path, engine: Mapping[str, str]) -> None:
 
 
 def load_record(folder: Path) -> dict[str, Any]:
-    """The content of `results.json`; one of an earlier version is outdated.
+    """The content of `results.json`; one of an earlier version is outdated, or has no checksum that could be verified.
 
     Raises:
         FileNotFoundError: There is none.
@@ -158,7 +167,7 @@ def load_record(folder: Path) -> dict[str, Any]:
         if version != SCHEMA:
             why = f"written by another version of wavecoder ({RESULTS} of schema {version}; this version reads {SCHEMA})"
             return {"status": "outdated", "error": why, "config_fingerprint": record.get("config_fingerprint")}
-    if not is_record(record):
+    if not is_record(record) or (CHECKSUM in record and record.pop(CHECKSUM) != _checksum(record)):
         raise DamagedError(f"{file}: is damaged")
     return record
 

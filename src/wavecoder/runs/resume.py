@@ -13,6 +13,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import results
+from wavecoder.runs.fingerprints import known_fingerprints
 from wavecoder.runs.hydra_files import read_config, read_overrides
 from wavecoder.runs.settings import SettingError, Settings, from_config
 from wavecoder.training.files import DamagedError
@@ -99,7 +100,7 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
     record, wanted = results.read_record(folder), results.fingerprint(config)
     if settings.extend:
         _check_extension(config, settings, folder, record)
-    elif record.get("config_fingerprint", wanted) != wanted:
+    elif (known := known_fingerprints(folder, record)) and wanted not in known:
         _check_length(config, settings, folder, record)
         if _asked:
             changed = _changed(config, folder)
@@ -114,7 +115,7 @@ def _check_length(config: DictConfig, settings: Settings, folder: Path, record: 
     if record["status"] != "completed" and record.get("overrides", {}).get("extend") != "true":
         return
     before, now = _recorded_epochs(settings, folder, record), int(settings.trainer.get("max_epochs", 1))
-    if now < before and _fingerprint_of(config, before) == record["config_fingerprint"]:
+    if now < before and _fingerprint_of(config, before) in known_fingerprints(folder, record):
         longer = f"the {before} of the run in {folder}, which would be lost"
         raise SettingError(f"{_EPOCHS}={now}: must be {longer}; a shorter run needs another folder")
 

@@ -200,7 +200,7 @@ def _resume(run: Run, last: Path | None) -> Path | None:
     """
     trainer, curves, found = run.trainer, None, None
     if last is not None:
-        found = sound_checkpoint(last.parent, run.module, run.datamodule, set_aside=trainer.is_global_zero)
+        found = sound_checkpoint(last.parent, run.module, run.datamodule, trainer, set_aside=trainer.is_global_zero)
         if trainer.is_global_zero:
             named = "its last checkpoint" if found == last else "the checkpoint before its last"
             log.info("%s %s", run.folder.name, "starts from the beginning" if found is None else f"resumes from {named}")

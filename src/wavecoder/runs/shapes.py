@@ -17,7 +17,11 @@ _BEGUN = {
     "file?": str,
     "diverged?": {str: int},
     "dead?": [int],
+    "engine?": {"name": str},
+    "resumes?": bool,
+    "started_by?": str,
 }
+_DIVERGED = {"error": str, "diverged": {str: int}, "seed": int, "num_seeds": int}
 _MEASURED = {
     "network": str,
     "model": str,
@@ -89,6 +93,10 @@ def _entries_fit(value: Mapping[Any, Any], shape: Mapping[Any, Any]) -> bool:
 def is_record(content: Any) -> bool:
     """Whether something is the content of a `results.json`: of a run that has begun, or of one that has been measured too."""
     if not fits(content, _BEGUN) or content["status"] not in STATUSES:
+        return False
+    if not all(seed.isdecimal() for seed in content.get("diverged", ())):
+        return False
+    if content["status"] == "diverged" and not fits(content, _DIVERGED):
         return False
     try:
         json.dumps(content, ensure_ascii=False).encode()  # half of a character cannot be printed

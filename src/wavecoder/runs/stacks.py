@@ -12,6 +12,7 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from wavecoder.runs import results
+from wavecoder.runs.fingerprints import FINGERPRINT
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
@@ -52,6 +53,7 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
         config = composer.compose(job.overrides)
         for name in RUN_FOLDERS:  # of another configuration
             shutil.rmtree(folder / name, ignore_errors=True)
+        (folder / FINGERPRINT).unlink(missing_ok=True)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
         for name, part in own.items():

@@ -7,12 +7,15 @@ import io
 import logging
 import os
 import zipfile
+from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from wavecoder.training.files import DamagedError, rename_damaged, write_atomically
 
 if TYPE_CHECKING:
+    import lightning as L
+
     from wavecoder.training.data import SignalDataModule
     from wavecoder.training.module import AutoencoderModule
 
@@ -21,9 +24,12 @@ log = logging.getLogger(__name__)
 LAST, PREVIOUS, BEST = "last.ckpt", "previous.ckpt", "best.ckpt"
 """What a run resumes from, the one before, which is kept while it trains, and the best weights."""
 
+_MARK = b"wavecoder blake2b "
+_COMMENT_LENGTH = len(_MARK) + 32
+
 
 def write_checkpoint(checkpoint: dict[str, Any], file: Path, before: str | None = None) -> None:
-    """Write a checkpoint, with a CRC-32 of each record, so that at any moment either all of it is there or the one before.
+    """Write a checkpoint with a digest of all of it, so that at any moment either all of it is there or the one before.
 
     Args:
         checkpoint: Its content.
@@ -34,12 +40,26 @@ def write_checkpoint(checkpoint: dict[str, Any], file: Path, before: str | None 
 
     content = io.BytesIO()
     torch.save(checkpoint, content)
+    content.seek(-2, io.SEEK_END)  # the length of the archive's comment, which is the last thing in it
+    content.write(_COMMENT_LENGTH.to_bytes(2, "little"))
+    content.write(_digest(content.getbuffer()))
     file.parent.mkdir(exist_ok=True)  # without parents: a run's folder may have been removed
     write_atomically(file, content.getvalue(), before)
 
 
+def _digest(content: bytes | memoryview) -> bytes:
+    """The comment of an archive whose other bytes are these."""
+    try:
+        return _MARK + blake2b(content, digest_size=16).hexdigest().encode()
+    finally:
+        if isinstance(content, memoryview):
+            content.release()  # or nothing could be added to what it is of
+
+
 def read_checkpoint(file: Path) -> dict[str, Any]:
-    """Read a checkpoint to the memory of the CPU, without running code, and verify the CRC-32 of everything in it.
+    """Read a checkpoint to the memory of the CPU, without running code, and verify that it is what was written.
+
+    One of an earlier version has no digest, but a CRC-32 of each record.
 
     Raises:
         DamagedError: It is damaged, or not a checkpoint, or not a file.
@@ -54,9 +74,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise DamagedError(f"{file}: is damaged ({error.strerror})") from error
     try:
-        with zipfile.ZipFile(io.BytesIO(content)) as records:
-            if (record := records.testzip()) is not None:
-                raise zipfile.BadZipFile(f"the checksum of {record} is wrong")
+        _verify(content)
         checkpoint = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         checkpoint["state_dict"].items()
     except MemoryError:
@@ -66,8 +84,23 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     return dict(checkpoint)
 
 
+def _verify(content: bytes) -> None:
+    """Make sure that an archive is what was written.
+
+    Raises:
+        BadZipFile: It is not, or no archive.
+    """
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        if archive.comment and archive.comment != _digest(content[: -len(archive.comment)]):
+            raise zipfile.BadZipFile("its digest is wrong")
+        if (record := archive.testzip()) is not None:
+            raise zipfile.BadZipFile(f"the checksum of {record} is wrong")
+        if any(record.external_attr for record in archive.infolist()):  # of a folder, say, for which PyTorch reads nothing
+            raise zipfile.BadZipFile("it holds something else than files")
+
+
 def sound_checkpoint(
-    folder: Path, module: "AutoencoderModule", datamodule: "SignalDataModule", set_aside: bool = True
+    folder: Path, module: "AutoencoderModule", datamodule: "SignalDataModule", trainer: "L.Trainer", set_aside: bool = True
 ) -> Path | None:
     """The newest checkpoint from which a run can resume; damaged ones, and those that do not fit, are named and set aside.
 
@@ -75,6 +108,7 @@ def sound_checkpoint(
         folder: Where the run keeps its checkpoints.
         module: What will be trained.
         datamodule: What it will be trained on.
+        trainer: What will train it.
         set_aside: Whether damaged files are renamed to `NAME.damaged`, with a warning: by one process of a run alone. The others
             come to the same conclusion, before and after that.
 
@@ -88,7 +122,7 @@ def sound_checkpoint(
         if not os.path.lexists(file):
             continue
         try:
-            _check_fits(file, read_checkpoint(file), module, datamodule)
+            _check_fits(file, read_checkpoint(file), module, datamodule, trainer)
         except DamagedError as error:
             if set_aside:
                 log.warning("%s; it is set aside as %s", error, rename_damaged(file))
@@ -97,29 +131,19 @@ def sound_checkpoint(
     return None
 
 
-def _check_fits(file: Path, checkpoint: dict[str, Any], module: "AutoencoderModule", datamodule: "SignalDataModule") -> None:
+def _check_fits(
+    file: Path, checkpoint: dict[str, Any], module: "AutoencoderModule", datamodule: "SignalDataModule", trainer: "L.Trainer"
+) -> None:
     """Make sure that a run can resume from a checkpoint.
 
     Raises:
-        DamagedError: It is of another network or optimiser, or has only a part of what is needed.
+        DamagedError: It is of another network or optimiser, has only a part of what is needed, or numbers that are none.
     """
+    from wavecoder.training.fitting import misfit
+
     try:
-        shapes = [{name: value.shape for name, value in each.items()} for each in (checkpoint["state_dict"], module.state_dict())]
-        made = module.configure_optimizers()
-        optimizers, schedulers = made if isinstance(made, tuple) else ([made], [])
-        for optimizer, state in zip(optimizers, checkpoint["optimizer_states"], strict=True):
-            optimizer.load_state_dict(state)
-        for scheduler, state in zip(schedulers, checkpoint["lr_schedulers"], strict=True):
-            scheduler.load_state_dict(state)
-        fit_loop = checkpoint["loops"]["fit_loop"]
-        loaders = fit_loop["state_dict"].get("combined_loader", [])
-        same_chunks = all(each["steps_per_execution"] == datamodule.steps_per_execution for each in loaders)
-        complete = {"epoch_progress", "epoch_loop.batch_progress"} <= fit_loop.keys() and isinstance(
-            checkpoint["callbacks"], dict
-        )
+        problem = misfit(checkpoint, module, datamodule, trainer)
     except Exception as error:  # of many kinds
-        raise DamagedError(f"{file}: lacks something that a run resumes from ({type(error).__name__})") from error
-    if shapes[0] != shapes[1]:
-        raise DamagedError(f"{file}: is of a network with other weights")
-    if not (same_chunks and complete):
-        raise DamagedError(f"{file}: is of another version")
+        problem = f"lacks something that a run resumes from ({type(error).__name__})"
+    if problem is not None:
+        raise DamagedError(f"{file}: {problem}")
