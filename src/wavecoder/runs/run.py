@@ -23,7 +23,7 @@ from torch import nn
 from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.runs import build, results, tables, typed
+from wavecoder.runs import build, cli, results, tables, typed
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
@@ -298,8 +298,15 @@ def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:
         log.warning("the signals' root mean square is %.2g, and networks train well near 1: data.scaling=set or signal", size)
 
 
+def _in_one_line(message: Warning | str, category: type[Warning], filename: str, lineno: int, line: str | None = None) -> str:
+    """A warning of a library without the lines of code that it is from."""
+    return f"warning: {cli.one_line(str(message))}\n"
+
+
 def _silence_libraries() -> None:
-    """Silence, by name, what libraries print in every normal run."""
+    """Silence, by name, what libraries print in every normal run; other warnings are a line each."""
+    warnings.formatwarning = _in_one_line
+    warnings.filterwarnings("once", category=UserWarning, append=True)
     # which accelerators exist and are used (our own first line says it), and tips about other products
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     logging.getLogger("lightning.pytorch.accelerators.cuda").setLevel(logging.WARNING)
