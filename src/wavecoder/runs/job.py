@@ -18,6 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
+from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
@@ -54,7 +55,8 @@ def train(config: DictConfig) -> float:
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
     try:
-        value = run_job(config, train)
+        with process_of_jobs():
+            value = run_job(config, train)
         remember_new_folders()  # they have the run's results
         return value
     except (SettingError, OSError) as error:
