@@ -62,6 +62,12 @@ train +trainer.precision=64-true
 train +trainer.gradient_clip_val=1
 train +trainer.accumulate_grad_batches=2
 train +trainer.detect_anomaly=true
+train +trainer.max_time={minutes:1}
+train "callbacks.best.filename='{epoch}-{val/mse:.2f}'"
+train +callbacks.e._target_=lightning.pytorch.callbacks.LearningRateMonitor
+train +callbacks.e._target_=lightning.pytorch.callbacks.DeviceStatsMonitor
+train +callbacks.e._target_=lightning.pytorch.callbacks.ModelSummary +callbacks.e.max_depth=-1
+train +callbacks.e._target_=lightning.pytorch.callbacks.LambdaCallback
 train ++trainer.max_epochs=2
 train callbacks=lean
 train callbacks=theorem
@@ -277,6 +283,16 @@ train callbacks.best.dirpath=/proc/x | callbacks.best.dirpath=/proc/x: cannot be
 train callbacks.best.filename=[] | callbacks.best.filename
 train callbacks.best.save_weights_only=maybe | callbacks.best.save_weights_only=maybe: must be true or false
 train callbacks.best.nope=3 | callbacks.best.nope: no such setting
+train trainer.strategy=ddp_spawn | trainer.strategy=ddp_spawn: must be auto or ddp
+train trainer.strategy=ddp_fork | trainer.strategy=ddp_fork: must be auto or ddp
+train trainer.devices=100000 | trainer.devices=100000: needs about
+train +trainer.model_registry=x | trainer.model_registry: must be left alone
+train '+trainer.max_time={minutes:-1}' | -60 seconds: must be 0 or more
+train '+trainer.max_time={minutes:x}' | error: trainer
+train "callbacks.best.filename='{epoch:zz}'" | callbacks.best.filename={epoch:zz}: Unknown format code
+train +callbacks.best.train_time_interval=3 | callbacks.best.train_time_interval=3: must be null
+train +callbacks.best.train_time_interval=00:01 | callbacks.best.train_time_interval=00:01: must be null
+train callbacks.last.every_minutes=1e400 | callbacks.last.every_minutes=inf: must be
 train callbacks.references.rank=101 | callbacks.references.rank=101: must be at most data.signal_length=100
 train callbacks.references.rank=0 | callbacks.references.rank=0: must be at least 1
 train callbacks.references.rank=text | callbacks.references.rank=text: must be a whole number
@@ -303,6 +319,10 @@ train ~callbacks | ~callbacks: cannot be left out
 train ~logger | ~logger: cannot be left out
 train ~latent | ~latent: cannot be left out
 train ~seed | ~seed: cannot be left out
+train +logger.max_queue=-1 | logger.max_queue=-1: must be at least 0
+train +logger.flush_secs=-1 | logger.flush_secs=-1: must be at least 0
+train +logger.flush_secs=text | logger.flush_secs=text: must be a whole number
+train +logger.filename_suffix=/a/b | logger.filename_suffix=/a/b: must be a part of a file's name
 train ~nope | ~nope: there is no such setting
 train ~latent.dim | latent.dim
 train ~optimizer.nope | ~optimizer.nope
@@ -366,6 +386,9 @@ train hydra.verbose=[[[ | hydra.verbose
 train hydra.verbose=nope | hydra.verbose=nope: must be true, false, or packages
 train hydra.verbose=3 | hydra.verbose=3: must be true, false, or packages
 train hydra.verbose=[wavecoder,3] | hydra.verbose=[wavecoder,3]: must be
+train hydra.job_logging.version=3 | hydra.job_logging: Unsupported version: 3
+train hydra.job_logging.root.level=nope | hydra.job_logging: Unknown level: 'nope'
+train -m latent=1,5 hydra.hydra_logging.version=3 | hydra.hydra_logging: Unsupported version: 3
 train hydra/job_logging=nope | hydra/job_logging=nope
 train data=file | data.path: must be given
 train data=file data.path=nowhere.npy | data.path=
@@ -456,6 +479,7 @@ status a b c | unrecognized arguments
 status '' | '': must name a file or a folder
 cancel | required
 cancel nowhere | nowhere
+cancel . | .: no sweep's folder
 cancel '' | '': must name a file or a folder
 tensorboard nowhere | nowhere
 tensorboard --port text | --port
@@ -515,6 +539,15 @@ _WHOLE = {
 _FLAGS = ("data.fresh", "data.per_seed", "engine.torch_compile", "extend", "stack_seeds", "detach", "table")
 _ABOVE_0 = ("data.sigma", "data.dt", "optimizer.lr")
 _GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
+_OWN_TRAINING = (  # callbacks which take the training into their own hands
+    "GradientAccumulationScheduler +callbacks.e.scheduling={0:2}",
+    "StochasticWeightAveraging +callbacks.e.swa_lrs=0.1",
+    "EMAWeightAveraging",
+    "BatchSizeFinder",
+    "LearningRateFinder",
+    "BackboneFinetuning",
+)
+_CALLBACK = "+callbacks.e._target_="
 _NAMES = {"a line\nbreak": "a line break", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab bed", "long" * 2000: "longlong"}
 
 
@@ -537,6 +570,17 @@ def generated() -> Iterator[tuple[list[str], str]]:
         for option in ("nope", f"../{group}/x", "/etc/passwd", "1.5"):
             yield ["train", f"{group}={option}"], group
         yield ["train", f"{group}=nope,nope2", "-m"], group
+    kind = "lightning.pytorch.callbacks."
+    for each in _OWN_TRAINING:
+        name, *rest = each.split()
+        yield ["train", f"{_CALLBACK}{kind}{name}", *rest], f"callbacks.e._target_={kind}{name}: must be"
+    for name in ("LearningRateMonitor", "DeviceStatsMonitor"):
+        yield ["train", "logger=none", f"{_CALLBACK}{kind}{name}"], f"callbacks.e._target_={kind}{name}: must be"
+    for value in ("3", "text", "[]"):
+        never = f"callbacks.e.on_fit_start={value}"
+        yield ["train", f"{_CALLBACK}{kind}LambdaCallback", f"+{never}"], f"{never}: must be null"
+    stop = ["+callbacks.e.monitor=val/mse", "+callbacks.e.patience=-3"]
+    yield ["train", f"{_CALLBACK}{kind}EarlyStopping", *stop], "callbacks.e.patience=-3: must be at least 0"
     for name, shown in _NAMES.items():
         quoted = f"'{name}'"
         for key in ("activation", "basis", "data.path", "optimizer._target_", "callbacks.best.monitor"):

@@ -44,6 +44,25 @@ def test_what_cannot_be_used_is_refused_in_one_line(tmp_path: Path, arguments: l
 
 
 @pytest.mark.slow
+def test_an_activation_that_cannot_be_looked_into_is_refused_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "mine" / "activation").mkdir(parents=True)
+    content = "_target_: torch.jit._script.RecursiveScriptModule\ncpp_module: 3\n"
+    (tmp_path / "mine" / "activation" / "script.yaml").write_text(content)
+    ended = invoke(["train", "--config-dir", "mine", "activation=script"], tmp_path)
+    assert (ended.status, ended.out, ended.new, ended.err.count("\n")) == (2, "", [], 1)
+    assert "activation=script: " in ended.err
+
+
+@pytest.mark.slow
+def test_a_warning_of_a_library_is_one_line(tmp_path: Path) -> None:
+    short = ("debug=quick", "trainer.max_epochs=1", "~callbacks.figures", "~callbacks.latent_points", "logger=none")
+    done = run_command(tmp_path, WAVECODER, "train", *short, "activation._target_=torch.nn.Softmax", "hydra.run.dir=run")
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("warning: Implicit dimension choice for softmax")
+    assert done.returncode == 0
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("arguments", "says"), refused()[5::60], ids=lambda value: ascii(" ".join(value)[:60]))
 def test_a_process_of_its_own_says_the_same(tmp_path: Path, arguments: list[str], says: str) -> None:
     done = run_command(tmp_path, WAVECODER, *arguments)

@@ -3,6 +3,7 @@
 Hydra refuses a key that is not there, unless it is added with `+`, as arguments are that the files in `conf/` do not name.
 """
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
@@ -23,7 +24,14 @@ from wavecoder.runs.values import annotations, as_plain, refuse_unfit_values
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
 _PASSED_ON = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
 """Classes that, with those derived from them, pass on arguments which they do not name, and to which others."""
-_GIVEN = ("callbacks", "logger", "plugins", "default_root_dir")  # arguments of the trainer that every run is given
+_GIVEN = {
+    **dict.fromkeys(("callbacks", "logger"), "the groups callbacks and logger choose it"),
+    **dict.fromkeys(("plugins", "default_root_dir"), "hydra.run.dir and trainer choose it"),
+    "model_registry": "checkpoints stay in the run's folder",
+}
+"""Arguments of the trainer that are no settings, and why."""
+
+_ALL_IF_NEGATIVE = ("save_top_k", "max_depth")
 
 
 def parameters(kind: Any) -> dict[str, Parameter]:
@@ -82,8 +90,11 @@ def _taken(kind: Any) -> tuple[dict[str, Parameter], dict[str, Any]]:
     taken, expected = parameters(kind), annotations(kind)
     for base in getattr(kind, "__mro__", ()):
         if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
-            taken = {**taken, **parameters(base), **parameters(resolve_name(other))}
-            expected = {**expected, **annotations(base), **annotations(resolve_name(other))}
+            passed_on = parameters(resolve_name(other))
+            # without annotations; their defaults say what they are
+            kinds = {name: type(each.default) for name, each in passed_on.items() if each.default is not None}
+            taken = {**taken, **parameters(base), **passed_on}
+            expected = {**expected, **annotations(base), **kinds}
             taken.pop("kwargs")
     return taken, expected
 
@@ -100,10 +111,9 @@ def check_objects(config: DictConfig) -> None:
     Raises:
         SettingError: A key is unknown, or a value is of another type.
     """
-    for key in _GIVEN:
+    for key, why in _GIVEN.items():
         if key in config.trainer:
-            remedy = "the groups callbacks and logger" if key in ("callbacks", "logger") else "hydra.run.dir and trainer"
-            raise SettingError(f"trainer.{key}: must be left alone; {remedy} choose it")
+            raise SettingError(f"trainer.{key}: must be left alone; {why}")
     objects = {"trainer": config.trainer, "logger": config.logger}
     for name, node in config.callbacks.items():
         objects[f"callbacks.{name}"] = node
@@ -116,7 +126,18 @@ def check_objects(config: DictConfig) -> None:
             raise SettingError(f"{key}: must have a _target_, the class of a callback")
         if not _is_ours(key, node):
             values = {str(name): _as_far_as_known(node, str(name)) for name in node}
-            check_arguments(key, values, _class(key, target), _OF_HYDRA)
+            check_arguments(key, values, kind := _class(key, target), _OF_HYDRA)
+            _refuse_negative(key, values, kind)
+
+
+def _refuse_negative(group: str, values: Mapping[str, Any], kind: Any) -> None:
+    """Refuse whole numbers below 0 of what libraries count, as the default shows; few of their arguments take -1 for all."""
+    if not kind or not kind.__module__.startswith(("lightning.", "wavecoder.")):
+        return
+    for key, parameter in _taken(kind)[0].items():
+        value, default, least = values.get(key), parameter.default, -1 if key in _ALL_IF_NEGATIVE else 0
+        if type(value) is int and type(default) is int and default > 0 and value < least:
+            raise SettingError(f"{group}.{key}={value}: must be at least {least}")
 
 
 def _as_far_as_known(node: DictConfig, key: str) -> Any:
@@ -182,5 +203,6 @@ def _is_ours(key: str, node: DictConfig) -> bool:
     of_files = {name: [value for each in known for value in each.get(name, ())] for name in values}
     types = {name: {type(value) for value in each if "${" not in str(value)} for name, each in of_files.items()}
     return all(
-        value in of_files[name] or (type(value) in types[name] and "${" not in str(value)) for name, value in values.items()
+        value in of_files[name] or (type(value) in types[name] and "${" not in str(value) and value not in (math.inf, -math.inf))
+        for name, value in values.items()
     )

@@ -38,6 +38,11 @@ class NetworkChoice(NamedTuple):
     activation: str | None
     label: str
 
+    @property
+    def setting(self) -> str:
+        """The settings that choose it, for messages."""
+        return f"model={self.model}" + (f" activation={self.activation}" if self.activation else "")
+
 
 @contextmanager
 def as_setting_error(setting: str, config: DictConfig | None = None) -> Iterator[None]:
@@ -231,7 +236,7 @@ def make_objects(config: DictConfig, group: str, **arguments: Any) -> Any:
         SettingError: They cannot be made.
     """
     with as_setting_error(group, config):
-        return instantiate(config[group], **arguments)
+        return instantiate(config[group], _convert_="all", **arguments)  # Lightning looks for dict and list
 
 
 def _class(config: DictConfig, group: str) -> Any:

@@ -6,6 +6,7 @@ import re
 import socket
 import sys
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -240,7 +241,8 @@ def _check_training(config: DictConfig, settings: Settings, here: bool, beside: 
     check_objects(config)
     from wavecoder.runs.training_checks import check_training  # torch: only after all that is checked without it
 
-    check_training(config, settings, here, beside)
+    with warnings.catch_warnings(action="ignore"):  # they come again in the run
+        check_training(config, settings, here, beside)
 
 
 def _check_objects_made(config: DictConfig, settings: Settings, folder: Path) -> None:

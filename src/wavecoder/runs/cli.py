@@ -6,6 +6,7 @@ Imports Hydra only, so that `--help` and mistakes are answered within a second.
 import atexit
 import gc
 import logging
+import logging.config
 import os
 import re
 import signal
@@ -204,6 +205,10 @@ def explain(error: Exception) -> str:
         error = error.__cause__
         if isinstance(error, IsADirectoryError):
             return f"{os.fsdecode(error.filename)}: is a folder, and must be removed: the log is written there"
+    frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    if any(code.co_filename == logging.config.__file__ for code in frames):
+        kind = "job" if any(code.co_name == "run_job" for code in frames) else "hydra"
+        return f"hydra.{kind}_logging: {' '.join(str(error.__cause__ or error).split())}"
     if isinstance(error, OSError) and error.strerror:
         from wavecoder.runs import typed
 

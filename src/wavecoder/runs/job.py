@@ -20,6 +20,7 @@ from omegaconf import DictConfig, read_write
 from wavecoder.runs import cli, results, resume
 from wavecoder.runs.fingerprints import known_fingerprints, name_lost_record, note_fingerprint
 from wavecoder.runs.kinds import set_aside_wrong_kinds
+from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
@@ -55,7 +56,8 @@ def train(config: DictConfig) -> float:
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
     try:
-        value = run_job(config, train)
+        with process_of_jobs():
+            value = run_job(config, train)
         remember_new_folders()  # they have the run's results
         return value
     except (SettingError, OSError) as error:

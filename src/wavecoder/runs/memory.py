@@ -77,6 +77,8 @@ def check_memory(settings: Settings, size: Size, references: bool = True, beside
     value = causes[cause]
     setting = shown.get(cause, f"{cause}={int(value) if value % 1 == 0 and value < 1e15 else value}")
     together = f" for {copies} processes" if copies > 1 else ""
+    if needed / copies <= there:  # one has room
+        setting = f"trainer.devices={settings.trainer.get('devices')}" if beside == 1 else f"hydra.launcher.n_jobs={beside}"
     raise SettingError(f"{setting}: needs about {_text(needed)} of memory{together}, and {_text(there)} are available")
 
 

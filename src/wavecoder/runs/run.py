@@ -2,7 +2,6 @@
 
 import logging
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +23,7 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables, typed
+from wavecoder.runs.process import silence_libraries
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
@@ -62,7 +62,7 @@ def prepare(config: DictConfig) -> Run:
         SettingError: Something cannot be made from the configuration.
     """
     settings, folder = from_config(config), Path(config.hydra.runtime.output_dir)
-    _silence_libraries()
+    silence_libraries()
     torch.set_num_threads(torch_threads(settings))
     trainer = make_trainer(config, folder, build.make_objects(config, "callbacks"))
     if settings.data.batch_size % trainer.world_size:
@@ -296,16 +296,3 @@ def warn_of_scale(settings: Settings, datamodule: SignalDataModule) -> None:
     size = math.sqrt(datamodule.moments.second_moment.diagonal().mean().item())
     if not 0.1 <= size <= 10:
         log.warning("the signals' root mean square is %.2g, and networks train well near 1: data.scaling=set or signal", size)
-
-
-def _silence_libraries() -> None:
-    """Silence, by name, what libraries print in every normal run."""
-    # which accelerators exist and are used (our own first line says it), and tips about other products
-    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch.accelerators.cuda").setLevel(logging.WARNING)
-    logging.getLogger("lightning.fabric.utilities.distributed").setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # a run that is resumed
-    # on the login node of a cluster, where single processes are as welcome as elsewhere
-    warnings.filterwarnings("ignore", message=".*srun. command is available on your system but is not used")
-    # Lightning 2.6 asks PyTorch for a class that its later versions deprecate
-    warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")

@@ -83,16 +83,20 @@ def lost_jobs(folder: Path, incomplete: Collection[Job]) -> dict[str, str]:
     return said
 
 
+def _require_sweep(folder: Path) -> None:
+    if not folder.is_dir():
+        raise SettingError(f"{folder}: no such folder")
+    if not any((folder / name).exists() for name in ("multirun.yaml", TASKS)) and not any(folder.glob(f"*/{results.RESULTS}")):
+        raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
+
+
 def show_status(folder: Path) -> None:
     """Print what a sweep's jobs are doing: counts, then those that run, wait, failed or were lost, then the best so far.
 
     Raises:
         SettingError: It is no sweep's folder.
     """
-    if not folder.is_dir():
-        raise SettingError(f"{folder}: no such folder")
-    if not (folder / "multirun.yaml").exists() and not any(folder.glob(f"*/{results.RESULTS}")):
-        raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
+    _require_sweep(folder)
     with Store(folder) as store:
         store.refresh()
         # without the store, those that have not begun are known from the lists of tasks
@@ -185,8 +189,7 @@ def cancel_sweep(folder: Path) -> None:
     Raises:
         SettingError: It is no sweep's folder, or Slurm does not answer.
     """
-    if not folder.is_dir():
-        raise SettingError(f"{folder}: no such folder")
+    _require_sweep(folder)
     batches = list(read_batches(folder))
     ended = [batch.pid for batch in batches if _ends(folder, batch)]
     names = {slurm_name(folder, batch) for batch in batches if batch.launcher == "slurm"}

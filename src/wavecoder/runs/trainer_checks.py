@@ -7,7 +7,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.callbacks import ModelCheckpoint
+import lightning as L
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint, Timer
+from lightning.pytorch.strategies.launchers.multiprocessing import _MultiProcessingLauncher
 from omegaconf import DictConfig, OmegaConf
 
 from wavecoder.references import REFERENCES
@@ -16,6 +19,7 @@ from wavecoder.runs.foreign import as_the_job
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.run import make_trainer
 from wavecoder.runs.settings import SettingError, Settings, as_typed
+from wavecoder.runs.trial import try_callback
 from wavecoder.runs.values import leaves
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.references import ReferenceErrors
@@ -24,6 +28,7 @@ from wavecoder.training.callbacks.training_error import TrainingError
 from wavecoder.training.checkpoints import LAST, PREVIOUS
 
 _FOLDERS = ("dirpath", "folder", "save_dir")  # arguments that are folders, of our callbacks and Lightning's
+_PARTS_OF_NAMES = ("filename_suffix",)  # arguments that files are named with
 
 
 def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[tuple[str, Path]]:
@@ -42,13 +47,14 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
     """
     with as_the_job(config, folder), _silenced():
         callbacks: dict[str, Any] = build.make_objects(config, "callbacks")
-        make_trainer(config, folder, callbacks)
+        _check_trainer_made(config, make_trainer(config, folder, callbacks))
         _check_checkpoints(callbacks, (folder / results.LAST_CHECKPOINT).parent)
         given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
     kinds = {type(callback) for callback in callbacks.values()}
     if LinearSubspace in kinds and ReferenceErrors not in kinds:
         raise SettingError("~callbacks.references: cannot be left out; callbacks.subspace compares networks with them")
-    reported = set(_reported(settings, kinds, has_logger=bool(config.logger.get("_target_"))))
+    has_logger = bool(config.logger.get("_target_"))
+    reported = set(_reported(settings, kinds, has_logger))
     for name, callback in callbacks.items():
         if isinstance(callback, ReferenceErrors) and callback.rank > settings.data.signal_length:
             allowed = f"at most data.signal_length={settings.data.signal_length}"
@@ -57,6 +63,14 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
         of_others = any(not kind.__module__.startswith(("wavecoder.", "lightning.")) for kind in kinds)  # may report any
         if metric is not None and metric not in reported and not of_others:
             raise SettingError(f"callbacks.{name}.monitor={metric}: {no_such_setting(metric, reported, 'nothing reports it')}")
+        if isinstance(callback, ModelCheckpoint):
+            _check_filename(f"callbacks.{name}.filename={callback.filename}", callback, reported)
+    with as_the_job(config, folder), _silenced():
+        for name, callback in build.make_objects(config, "callbacks").items():  # made again, because a fit leaves its traces
+            try_callback(f"callbacks.{name}._target_={config.callbacks[name]._target_}", callback, folder, reported, has_logger)
+    for key, value in leaves(given):
+        if key.rpartition(".")[2] in _PARTS_OF_NAMES and "/" in str(value):
+            raise SettingError(f"{key}={value}: must be a part of a file's name, without /")
     return [(key, Path(value).absolute()) for key, value in leaves(given) if key.rpartition(".")[2] in _FOLDERS and value]
 
 
@@ -78,6 +92,24 @@ def _check_checkpoints(callbacks: Mapping[str, Any], folder: Path) -> None:
             if callback.save_last:
                 setting = f"callbacks.{name}.save_last={as_typed(callback.save_last)}"
                 raise SettingError(f"{setting}: must be false; a run is resumed from {LAST}")
+
+
+def _check_trainer_made(config: DictConfig, trainer: L.Trainer) -> None:
+    """Refuse a trainer whose processes cannot be given what they train, or that has no time."""
+    if isinstance(trainer.strategy.launcher, _MultiProcessingLauncher):
+        allowed = "auto or ddp, which start processes with the command; others cannot be given what they train"
+        raise SettingError(f"trainer.strategy={config.trainer.strategy}: must be {allowed}")
+    callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    for timer in (callback for callback in callbacks if isinstance(callback, Timer)):
+        if (time := timer.time_remaining()) is not None and time < 0:
+            raise SettingError(f"trainer.max_time or a Timer of {time:g} seconds: must be 0 or more")
+
+
+def _check_filename(setting: str, callback: ModelCheckpoint, reported: Collection[str]) -> None:
+    """Refuse a name of checkpoints that is none: it is used after an epoch, with the metrics."""
+    metrics = dict.fromkeys(reported, torch.zeros(()))
+    with build.as_setting_error(setting):
+        callback.format_checkpoint_name(metrics | {"epoch": torch.tensor(0), "step": torch.tensor(0)})
 
 
 @contextmanager

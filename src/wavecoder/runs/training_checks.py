@@ -48,7 +48,7 @@ def check_training(config: DictConfig, settings: Settings, here: bool, beside: i
         try_signals(settings, make_source(settings))
     with as_setting_error("loss", config):  # what it says of its own arguments is no fault of the network
         loss(*torch.zeros(2, 2, settings.data.signal_length))
-    with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
+    with as_setting_error(choice.setting):
         check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
     _check_lengths(config)
     make_optimizer, make_scheduler = make_optimization(config, settings)
@@ -67,17 +67,24 @@ def check_training(config: DictConfig, settings: Settings, here: bool, beside: i
 
 def _size_of(choice: NetworkChoice, settings: Settings) -> Size:
     """The size of one network, as far as PyTorch can tell without making it."""
-    with as_setting_error(f"model={choice.model}"):
-        network, counted = outline(choice.make, 1).network, [0]
+    with as_setting_error(choice.setting):
+        network = outline(choice.make, 1).network
+        return Size(sum(parameter.numel() for parameter in network.parameters()), _activations(network, settings))
+
+
+def _activations(network: nn.Module, settings: Settings) -> int:
+    """How many values its layers make of one signal."""
+    counted = 0
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        counted[0] += output.numel() if isinstance(output, torch.Tensor) and not list(module.children()) else 0
+        nonlocal counted
+        counted += output.numel() if isinstance(output, torch.Tensor) and not list(module.children()) else 0
 
     with suppress(Exception), torch.device("meta"):  # what goes wrong is said when the network is tried
         for module in network.modules():
             module.register_forward_hook(count)
         reconstruction(network, torch.empty(1, settings.data.signal_length))
-    return Size(sum(parameter.numel() for parameter in network.parameters()), counted[0])
+    return counted
 
 
 def _check_parts(choice: NetworkChoice, ensemble: Ensemble, loss: Any) -> None:

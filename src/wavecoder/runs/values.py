@@ -1,6 +1,7 @@
 """Values of settings against the annotations of what takes them: numbers where numbers belong, as many as are taken."""
 
 import collections.abc
+import datetime
 import math
 import types
 import typing
@@ -8,6 +9,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import is_dataclass
 from inspect import Parameter, unwrap
+from numbers import Number
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
@@ -18,6 +20,7 @@ from wavecoder.runs.settings import SettingError, as_typed
 
 _LARGEST = 3.4028234663852886e38  # of 32 bits
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", types.NoneType: "null"}
+_NEVER = (collections.abc.Callable, datetime.timedelta)  # what a configuration cannot hold, nor a class make of what it holds
 _LISTS = (list, tuple, set, Sequence, Collection, Iterable)
 
 
@@ -188,7 +191,10 @@ def fits(value: Any, annotation: Any) -> bool:
         return isinstance(value, list) and _elements_fit(value, container, inner)
     if isinstance(container, type) and issubclass(container, Mapping):
         return isinstance(value, dict)
-    return True
+    if container in _NEVER:
+        return False
+    takes_numbers = not isinstance(container, type) or container is object or issubclass(container, Number)
+    return takes_numbers or not isinstance(value, int | float)
 
 
 def _may_be_made(value: Any, annotations: Iterable[Any]) -> bool:
@@ -210,7 +216,8 @@ def describe(annotation: Any) -> str:
     """
     origin, inner = get_origin(annotation), get_args(annotation)
     if origin in (Union, types.UnionType):
-        return ", or ".join(dict.fromkeys(map(describe, inner)))
+        held = [each for each in inner if (get_origin(each) or each) not in _NEVER]
+        return ", or ".join(dict.fromkeys(map(describe, held or inner)))
     if origin is Literal:
         return f"one of {', '.join(map(str, inner))}"
     if annotation in _PLAIN:
