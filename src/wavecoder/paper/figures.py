@@ -189,9 +189,7 @@ def _latent(arrays: Arrays, title: str) -> Figure:
     shown = arrays["shown"]
     if "families" not in arrays:
         return plots.latent_points(arrays["latent"][shown], arrays.get("labels"), title)
-    curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
-    decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
-    return plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title)
+    return plots.latent_curves(arrays, shown, title)
 
 
 def _convergence(tied: Sequence[Job]) -> Named:

@@ -145,7 +145,7 @@ def make_source(settings: Settings) -> SinusoidSource | FileSource:
         assert data.sigma is not None
         assert data.test_frequency is not None
         of_grid = (data.signal_length, data.dt, data.train_size, data.val_size)
-        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed)
+        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed, data.fresh_sigma)
     arguments = (data.path, data.key, data.labels, data.scaling, data.signal_length, data.dt)
     try:
         return _file_source(*arguments, data.train_size, data.val_size, data.seed, files=tuple(stamp(data.path)))

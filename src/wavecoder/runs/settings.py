@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass
-from typing import TYPE_CHECKING, Any, Optional, TypeAlias
+from typing import TYPE_CHECKING, Any, Optional, TypeAlias, TypeGuard
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
@@ -30,6 +30,7 @@ _CHOICES = {
     "basis": ("fitted", "population"),
     "data.scaling": ("none", "set", "signal"),
     "engine.name": ("auto", "compiled", "pytorch"),
+    "noise.train_between": ("uniform", "log_uniform", "schedule"),
     "on_divergence": ("auto", "freeze", "stop"),
     "trainer.gradient_clip_algorithm": ("norm", "value"),
     # 16-mixed is left out: all members would share one loss scale
@@ -63,8 +64,12 @@ def _is_whole(value: object, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
 def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return _is_number(value) and 0 < value < math.inf
 
 
 @dataclass
@@ -82,7 +87,8 @@ class NoiseSettings:
     """conf/noise"""
 
     eval_std: list[float] = MISSING
-    train_std: float = MISSING
+    train_std: Any = MISSING  # a number, or two
+    train_between: str = "uniform"  # as in runs before there was a choice
     copies: int = MISSING
     draws: int = 1  # as in runs before there was a choice
 
@@ -92,7 +98,21 @@ class NoiseSettings:
         _require(len(set(self.eval_std)) == len(self.eval_std), "noise.eval_std", self.eval_std, "different from one another")
         _require(self.copies >= 1, "noise.copies", self.copies, "at least 1")
         _require(self.draws >= 1, "noise.draws", self.draws, "at least 1")
-        _require(0 <= self.train_std < math.inf, "noise.train_std", self.train_std, "0 or more")
+        _require_choice("noise.train_between", self.train_between)
+        self._check_training()
+
+    def _check_training(self) -> None:
+        given = self.train_std if isinstance(self.train_std, list) else [self.train_std]
+        fits = len(given) in (1, 2) and all(_is_number(std) and 0 <= std < math.inf for std in given)
+        fits &= isinstance(self.train_std, list) == (len(given) == 2)
+        _require(fits, "noise.train_std", self.train_std, "a number, 0 or more, or two, as [0.1,1.0]")
+        if len(given) == 1 or self.train_between == "schedule":
+            return
+        least = "the first below the second" + (" and above 0" if self.train_between == "log_uniform" else "")
+        ordered = given[0] < given[1] and (given[0] > 0 or self.train_between == "uniform")
+        _require(
+            ordered, "noise.train_std", self.train_std, f"two numbers, {least}, for noise.train_between={self.train_between}"
+        )
 
 
 @dataclass
@@ -110,6 +130,7 @@ class DataSettings:
     # of sinusoids
     families: Optional[list[str]] = None  # noqa: UP045
     sigma: Optional[float] = None  # noqa: UP045
+    fresh_sigma: Optional[float] = None  # noqa: UP045
     test_frequency: Optional[float] = None  # noqa: UP045
     # of files
     path: Optional[str] = None  # noqa: UP045
@@ -133,6 +154,8 @@ class DataSettings:
             _require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
         _require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
         _require(_is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
+        wider = self.fresh_sigma is None or (self.fresh and _is_positive(self.fresh_sigma))
+        _require(wider, "data.fresh_sigma", self.fresh_sigma, "null, or with data.fresh=true a number above 0")
         known = self.test_frequency is not None and math.isfinite(self.test_frequency)
         _require(known, "data.test_frequency", self.test_frequency, "a finite number")
         families = self.families or []
@@ -142,7 +165,7 @@ class DataSettings:
         _require(len(set(families)) == len(families), "data.families", families, "different from one another")
 
     def _check_file(self) -> None:
-        for name in ("families", "sigma", "test_frequency"):
+        for name in ("families", "sigma", "fresh_sigma", "test_frequency"):
             value = getattr(self, name)
             _require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
         _require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
