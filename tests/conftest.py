@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pytest
 import torch
 from browser import browser as browser  # a fixture
 from hydra import compose, initialize_config_dir
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -33,6 +33,7 @@ from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import foreign, resume, targets
 from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.runs.results import SCHEMA, summarise
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.signals import Sinusoids, SinusoidSource
 from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
@@ -209,6 +210,19 @@ def composed(*overrides: str) -> DictConfig:
     with initialize_config_dir(str(CONF), version_base="1.3"):
         quoted = [quote_whole_numbers(override) for override in overrides]
         return compose("train", quoted, return_hydra_config=True)
+
+
+def settings_with(*values: str) -> Settings:
+    """The checked settings in which these values are set, by `key=value`: in milliseconds, as options are composed but once."""
+    config = _composed_once().copy()
+    with open_dict(config):
+        config.merge_with_dotlist(list(values))
+    return from_config(config)
+
+
+@cache
+def _composed_once() -> DictConfig:
+    return composed()
 
 
 def made_up_record(val: list[float]) -> dict[str, Any]:

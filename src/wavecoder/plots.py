@@ -234,7 +234,7 @@ def convergence(steps: Sequence[int], curves: Mapping[str, Mapping[str, Float[nd
 def dependence(
     label: str,
     choices: Sequence[str],
-    series: Mapping[str, Sequence[Float[ndarray, " member"]]],
+    series: Mapping[str, Sequence[Float[ndarray, " _"]]],
     lines: Mapping[str, float],
     title: str,
 ) -> Figure:

@@ -29,6 +29,7 @@ train scheduler=cosine
 train scheduler=cosine scheduler.T_max=100
 train scheduler=cosine scheduler.eta_min=1e-5
 train scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=10
+train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milestones=[9,20]
 train noise=none
 train noise=low noise.train_std=0.3
 train noise.eval_std=[]
@@ -81,11 +82,13 @@ train +logger.flush_secs=10
 train experiment=denoising
 train experiment=plane
 train experiment=theorem
+train experiment=null debug=null
 train debug=quick
 train hydra.run.dir=mine
 train hydra.run.dir=a/b/c
 train hydra.job.name=mine
 train "hydra.run.dir='with space'"
+train 'data.batch_size=${model.widths[0]}'
 train +hydra.job.env_set.MINE=1
 train -m latent=1,5
 train latent=1,5 -m
@@ -136,6 +139,26 @@ train 'num_seeds=${nope}' | num_seeds
 train 'num_seeds=${oc.env:NO_SUCH_VARIABLE}' | num_seeds
 train 'latent.dim=${latent.dim}' | latent.dim
 train 'num_seeds=${'
+train 'num_seeds=${latent}' | num_seeds=${latent}: must be a whole number
+train 'threads=${noise.eval_std}' | threads=${noise.eval_std}: must be a whole number, or null
+train 'noise.eval_std=${latent}' | noise.eval_std=${latent}: must be a list (each a finite number)
+train 'data.families=${model}' | data.families=${model}: must be a list (each text), or null
+train 'basis=${data}' | basis=${data}: must be text
+train 'table=${noise}' | must be true or false
+train 'optimizer.lr=${latent}' | optimizer.lr={dim:5}: must be a number above 0
+train 'optimizer.betas=${latent}' | optimizer.betas={dim:5}: must be a list of 2
+train 'model.widths=${latent}' | model.widths={dim:5}: must be a list
+train 'trainer.max_epochs=${latent}' | trainer.max_epochs={dim:5}: must be a whole number
+train 'trainer.devices=${latent}' | trainer.devices={dim:5}: must be
+train 'trainer.strategy=${latent}' | trainer.strategy={dim:5}: must be text
+train 'callbacks.best.monitor=${latent}' | callbacks.best.monitor={dim:5}: must be text, or null
+train 'callbacks.references.rank=${latent}' | callbacks.references.rank={dim:5}: must be a whole number
+train 'logger.save_dir=${latent}' | logger.save_dir={dim:5}: must be text
+train 'activation._target_=${latent}' | activation._target_={'dim': 5}: must name a class
+train 'hydra.run.dir=${latent}' | hydra.run.dir=${latent}: must be a single value
+train 'hydra.job.name=${latent}' | hydra.job.name=${latent}: must be a single value
+train hydra.job.name=a/b | a/b.log: No such file or directory
+train -m 'num_seeds=${latent}' latent=1,5 | num_seeds=${latent}: must be a whole number
 train num_seeds=1000000000 | num_seeds=1000000000: needs about
 train num_seeds=100000000000000000000 | num_seeds=
 train num_seeds=100000 | num_seeds=100000: needs about
@@ -176,7 +199,7 @@ train optimizer.betas=[a,b] | optimizer.betas=[a,b]: must be a list of 2
 train optimizer.betas=[0.9,0.99,0.999] | optimizer.betas
 train optimizer.lr=[1] | optimizer.lr
 train optimizer.eps=text | optimizer.eps=text: must be a finite number
-train optimizer.weight_decay=-1 | optimizer
+train optimizer.weight_decay=-1 | optimizer.weight_decay=-1:
 train optimizer.weight_decay=1e300 | optimizer.weight_decay
 train +optimizer.amsgrad=maybe | optimizer.amsgrad=maybe: must be true or false
 train +optimizer.amsgrad=3 | optimizer.amsgrad=3: must be true or false
@@ -210,18 +233,24 @@ train scheduler=cosine scheduler.eta_min=inf | scheduler.eta_min=inf: must
 train scheduler=cosine scheduler.eta_min=-1 | scheduler
 train scheduler=cosine scheduler.eta_min=[0] | scheduler.eta_min
 train +scheduler.T_max=5 | scheduler.T_max: scheduler._target_ is null and takes nothing
-train scheduler._target_=torch.optim.lr_scheduler.StepLR | scheduler
+train scheduler._target_=torch.optim.lr_scheduler.StepLR | scheduler.step_size: must be given; StepLR needs it
+train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR | scheduler.milestones: must be given
+train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milestones=[1,x] | milestones=[1,x]: must be a list (
+train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milestones=3 | scheduler.milestones=3: must be a list
+train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milestones=[2] +scheduler.gamma=x | gamma=x: must be
 train scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=0 | scheduler.step_size=0: must be at least 1
 train scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=9 +scheduler.gamma=-1 | scheduler
 train trainer.log_every_n_steps=text | trainer.log_every_n_steps=text: must be a whole number
+train trainer.num_sanity_val_steps=-5 | trainer.num_sanity_val_steps=-5: must be a whole number, at least -1
 train trainer.enable_progress_bar=maybe | trainer.enable_progress_bar=maybe: must be true or false
-train trainer.strategy=nope | trainer
-train trainer.accelerator=nope | trainer
+train trainer.strategy=nope | trainer.strategy=nope:
+train +trainer.strategy=nope | +trainer.strategy=nope: trainer.strategy is there already; without the + it is set
+train trainer.accelerator=nope | trainer.accelerator=nope:
 train trainer.accelerator=5 | trainer.accelerator
 train trainer.devices=0 | trainer.devices
 train trainer.devices=[] | trainer
 train trainer.devices=text | trainer
-train trainer.devices=-3 | devices
+train trainer.devices=-3 | trainer.devices=-3:
 train trainer.devices=3 | data.batch_size=64: must be a multiple of the 3 processes
 train +trainer.logger=false | trainer.logger: must be left alone
 train +trainer.nope=3 | trainer.nope: Trainer takes no such argument
@@ -229,7 +258,7 @@ train +trainer.max_steps=10 | trainer.max_steps=10: must
 train +trainer.precision=16-mixed | trainer.precision=16-mixed: must be one of
 train +trainer.gradient_clip_val=-1 | trainer.gradient_clip_val=-1: must
 train +trainer.benchmark=perhaps | trainer.benchmark=perhaps: must be true or false
-train +trainer.profiler=nope | trainer
+train +trainer.profiler=nope | trainer.profiler=nope:
 train +trainer.detect_anomaly=5 | trainer.detect_anomaly=5: must be true or false
 train +trainer.plugins=3 | trainer.plugins: must be left alone
 train ~trainer.max_epochs | ~trainer.max_epochs: cannot be left out
@@ -322,6 +351,9 @@ train hydra.run.dir=/dev/null/x | hydra.run.dir=/dev/null/x: cannot be made
 train hydra.sweep.dir=/proc/x -m latent=1,5 | /proc/x
 train hydra.job.chdir=maybe | hydra.job.chdir
 train hydra.verbose=[[[ | hydra.verbose
+train hydra.verbose=nope | hydra.verbose=nope: must be true, false, or packages
+train hydra.verbose=3 | hydra.verbose=3: must be true, false, or packages
+train hydra.verbose=[wavecoder,3] | hydra.verbose=[wavecoder,3]: must be
 train hydra/job_logging=nope | hydra/job_logging=nope
 train data=file | data.path: must be given
 train data=file data.path=nowhere.npy | data.path=
@@ -359,10 +391,12 @@ train model=linear_tied model.widths=[5] | model.widths: no such setting
 train activation=leaky_relu activation.negative_slope=text | activation.negative_slope=text: must be a finite number
 train activation=leaky_relu activation.negative_slope=inf | activation.negative_slope=inf: must
 train activation=prelu activation.init=null | activation.init=null: must be a finite number
-train loss=huber loss.delta=-1 | loss
+train loss=huber loss.delta=-1 | loss.delta=-1:
+train loss=huber loss.delta=0 | loss.delta=0:
+train loss._target_=torch.nn.CosineEmbeddingLoss | error: loss:
 train loss=huber loss.delta=text | loss.delta=text: must be a finite number
 train +loss.reduction=none | loss
-train +loss.reduction=nope | nope is not a valid value for reduction
+train +loss.reduction=nope | loss.reduction=nope: nope is not a valid value for reduction
 train -m latent=1,4 | latent=4: no such option
 train -m latent.dim=3,0 | latent.dim=0: must be at least 1
 train -m num_seeds=1,1000000000 | num_seeds=1000000000: needs about
@@ -392,26 +426,34 @@ train --cfg | --cfg
 train --cfg x | --cfg
 train --config-dir | --config-dir
 train --config-dir nowhere | nowhere
-train --config-name nope | nope
+train --config-name nope | --config-name=nope: no such file
+train --config-name=nope | --config-name=nope: no such file
 train -cn nope | nope
 train latent=1 --nope=3 | --nope
 train -m -x latent=1 | -x
 report | required
 report a b | unrecognized arguments: b
+report . | .: there are no jobs of a sweep in it
+report '' | '': must name a file or a folder
 report nowhere | nowhere
 report --nope x | --nope
 report /dev/null | /dev/null
 status | required
 status nowhere | nowhere
 status a b c | unrecognized arguments
+status '' | '': must name a file or a folder
 cancel | required
 cancel nowhere | nowhere
+cancel '' | '': must name a file or a folder
 tensorboard nowhere | nowhere
 tensorboard --port text | --port
 tensorboard --port | --port
 tensorboard a b | unrecognized arguments
+tensorboard '' | '': must name a file or a folder
 evaluate | required
 evaluate nowhere | nowhere
+evaluate '' | '': must name a file or a folder
+evaluate nowhere --output '' | '': must name a file or a folder
 evaluate nowhere --noise a | --noise
 evaluate nowhere --noise -1 | --noise
 evaluate nowhere --noise nan | noise
@@ -422,6 +464,7 @@ evaluate nowhere --families | --families
 denoise | required
 denoise nowhere | required
 denoise nowhere in.npy out.npy | in.npy
+denoise nowhere in.npy '' | '': must name a file or a folder
 denoise nowhere in.npy out.npy --noise -1 | --noise
 denoise nowhere in.npy out.npy --noise nan | --noise
 denoise nowhere in.npy out.npy --noise inf | --noise
@@ -431,6 +474,7 @@ denoise nowhere in.npy out.npy extra | unrecognized arguments: extra
 export | required
 export nowhere | required
 export nowhere out.onnx | nowhere
+export nowhere '' | '': must name a file or a folder
 export nowhere out.onnx --seed -1 | --seed
 export nowhere out.onnx --seed 1.5 | --seed
 """.strip().splitlines()
@@ -452,15 +496,17 @@ _WHOLE = {
     "trainer.max_epochs": 1,
     "trainer.check_val_every_n_epoch": 1,
     "trainer.num_nodes": 1,
+    "trainer.log_every_n_steps": 1,
 }
 """Whole numbers, and the least that is allowed."""
 
+_FLAGS = ("data.fresh", "data.per_seed", "engine.torch_compile", "extend", "stack_seeds", "detach", "table")
 _ABOVE_0 = ("data.sigma", "data.dt", "optimizer.lr")
 _GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "optimizer", "scheduler", "trainer", "callbacks")
 _NAMES = {"a line\nbreak": "a line break", "\x1b[31mred": "\\x1b[31mred", "tab\tbed": "tab bed", "long" * 2000: "longlong"}
 
 
-KEYS = (*_WHOLE, *_ABOVE_0, *_GROUPS, "nope", "noise.eval_std", "optimizer.betas", "trainer.strategy", "sweep")
+KEYS = (*_WHOLE, *_FLAGS, *_ABOVE_0, *_GROUPS, "nope", "noise.eval_std", "optimizer.betas", "trainer.strategy", "sweep")
 """What can stand before an equals sign."""
 
 
@@ -469,6 +515,9 @@ def generated() -> Iterator[tuple[list[str], str]]:
     for key, least in _WHOLE.items():
         for value in ("text", "nan", "1.5", "[]", "true", "", str(least - 1)):
             yield ["train", f"{key}={value}"], key
+    for key in _FLAGS:
+        for value in ("3", "yes", "null", "[]"):
+            yield ["train", f"{key}={value}"], f"{key}={value}: must be true or false"
     for key in _ABOVE_0:
         for value in ("text", "nan", "inf", "0", "[]", ""):
             yield ["train", f"{key}={value}"], key

@@ -102,7 +102,7 @@ def test_classes_that_take_any_arguments_are_given_what_was_chosen() -> None:
 
 
 def test_what_is_filled_in_is_that_of_the_schedule_chosen() -> None:
-    for target, expected in (("StepLR", {}), ("CosineAnnealingLR", {"T_max": 40})):
+    for target, expected in (("ConstantLR", {}), ("CosineAnnealingLR", {"T_max": 40})):
         config = composed("debug=quick", "scheduler=cosine", f"{SCHEDULE}.{target}")
         assert given_to(make_optimization(config, from_config(config))[1]) == expected
 

@@ -154,7 +154,7 @@ UNFIT = {
     "model.widths=[50,a]": "model.widths=[50,a]: must be a list (each a whole number)",
     "optimizer._target_=torch.optim.LBFGS num_seeds=2": "optimizer: the optimiser does not work element by element, ",
     "optimizer.betas=[2,0.9]": "optimizer: Invalid beta parameter at index 0: 2",
-    "scheduler._target_=torch.optim.lr_scheduler.StepLR": "scheduler: StepLR.__init__() missing 1 required positional argument",
+    "scheduler._target_=torch.optim.lr_scheduler.StepLR": "scheduler.step_size: must be given; StepLR needs it",
     "engine=compiled activation=silu": "engine.name=compiled: the compiled engine does not know SiLU()",
     "engine=compiled +trainer.precision=64-true": "engine.name=compiled: the compiled engine computes in 32 bits, not in 64-true",
 }

@@ -39,8 +39,8 @@ BAD_INPUT = {
     "optimizer.betas=[0.9,9]": "error: optimizer: Invalid beta parameter at index 1: 9",
     "trainer=ddp_cpu data.batch_size=63": "error: data.batch_size=63: must be a multiple of the 2 processes that share "
     "each batch",
-    "+trainer.reload_dataloaders_every_n_epochs=-1": "error: trainer: `reload_dataloaders_every_n_epochs` should be an int >= 0, "
-    "got -1.",
+    "+trainer.reload_dataloaders_every_n_epochs=-1": "error: trainer.reload_dataloaders_every_n_epochs=-1: "
+    "`reload_dataloaders_every_n_epochs` should be an int >= 0, got -1.",
     "latent=1.5": "error: latent=1.5: must be the name of an option; there are 1, 2, 3, 5, 10",
     "latent=null": "error: latent=null: must be the name of an option; there are 1, 2, 3, 5, 10",
     "latent=-1": "error: latent=-1: must be the name of an option; there are 1, 2, 3, 5, 10",

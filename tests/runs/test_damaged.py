@@ -5,13 +5,15 @@ import json
 import os
 import shutil
 import sqlite3
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from conftest import JOB, Run, record_of
+from conftest import JOB, Run, record_of, records, run_command
+from damages import DAMAGES, Touch
 
 import wavecoder
 from wavecoder.paper.report import write_report
@@ -23,6 +25,8 @@ from wavecoder.runs.store import DATABASE, State, Store
 from wavecoder.runs.tasks import TASKS, read_batches
 from wavecoder.runs.tensorboard import Links
 from wavecoder.training.files import DamagedError, read_arrays, write_arrays
+
+WAVECODER = str(Path(sys.executable).with_name("wavecoder"))
 
 BYTES: dict[str, Callable[[bytes], bytes]] = {
     "empty": lambda _: b"",
@@ -264,3 +268,96 @@ def test_a_run_with_a_damaged_record_or_damaged_arrays_is_made_again_from_its_ch
     done = run_train(*arguments)
     assert (done.returncode, done.stderr) == (0, "")
     assert "run: its configuration has changed, so it starts from the beginning" in done.stdout
+
+
+OF_ONE_JOB: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a cut configuration": (".hydra/config.yaml", DAMAGES["half of it"]),
+    "no configuration": (".hydra/config.yaml", lambda file: file.unlink()),
+    "half a checkpoint": ("checkpoints/last.ckpt", DAMAGES["half of it"]),
+    "weights of another network": ("checkpoints/last.ckpt", DAMAGES["other shapes"]),
+    "half a record": ("results.json", DAMAGES["half of it"]),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", OF_ONE_JOB)
+def test_a_damaged_job_is_named_and_left_out_of_the_sweep(
+    trained: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture, kind: str
+) -> None:
+    sweep = Path(shutil.copytree(trained, tmp_path / "s"))
+    name, damage = OF_ONE_JOB[kind]
+    best = wavecoder.load(sweep).folder
+    damage(best / name)
+    assert wavecoder.load(sweep).folder.parent == sweep
+    assert wavecoder.load(sweep).folder != best
+    (line,) = caplog.messages
+    assert best.name in line
+    assert line.endswith(("the job is left out", "the run counts as unfinished"))
+    with pytest.raises(SettingError, match=best.name) as caught:
+        wavecoder.load(best)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
+def test_commands_leave_a_damaged_job_out_and_name_it(trained: Path, tmp_path: Path) -> None:
+    sweep = Path(shutil.copytree(trained, tmp_path / "s"))
+    best = wavecoder.load(sweep).folder
+    DAMAGES["half of it"](best / ".hydra" / "config.yaml")
+    np.save(tmp_path / "in.npy", np.zeros((2, 100), np.float32))
+    for command in (
+        ("evaluate", "s", "--output", "evaluated"),
+        ("denoise", "s", "in.npy", "out.npy"),
+        ("export", "s", "out.pt2"),
+    ):
+        done = run_command(tmp_path, WAVECODER, *command)
+        assert (done.returncode, done.stderr.count("\n")) == (0, 1)
+        assert done.stderr.endswith("the job is left out\n")
+        assert best.name in done.stderr
+    (measured,) = json.loads((tmp_path / "evaluated" / "evaluation.json").read_text())["runs"]
+    assert Path(measured["folder"]) != best
+    for job in sweep.glob("*/results.json"):
+        (job.parent / ".hydra" / "config.yaml").write_text("")
+    done = run_command(tmp_path, WAVECODER, "evaluate", "s")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert [line for line in done.stderr.splitlines() if line.startswith("error: ")] == done.stderr.splitlines()[-1:]
+
+
+@pytest.mark.slow
+def test_a_sweep_again_makes_damaged_jobs_again(run_train: Run, tmp_path: Path) -> None:
+    command = ("-m", "sweep=s", *JOB, "trainer.max_epochs=2", "latent=1,2,3")
+    sweep = tmp_path / "outputs" / "sweeps" / "s"
+    assert run_train(*command).returncode == 0
+    whole = {name: record["metrics"] for name, record in records(sweep).items()}
+    first, second, third = (sweep / name for name in sorted(whole))
+    for file in (first / "results.json", first / ".hydra" / "config.yaml", first / "checkpoints" / "last.ckpt"):
+        DAMAGES["half of it"](file)
+    DAMAGES["half of it"](second / "results.json")
+    DAMAGES["half of it"](third / ".hydra" / "config.yaml")
+    done = run_train(*command)
+    assert (done.returncode, done.stderr) == (0, "")
+    for file in (first / "results.json", first / "checkpoints" / "last.ckpt", second / "results.json"):
+        assert f"{file}: is damaged" in done.stdout
+    assert {name: record["metrics"] for name, record in records(sweep).items()} == whole
+    assert wavecoder.load(first).folder == first
+    assert wavecoder.load(second).folder == second
+
+
+@pytest.mark.slow
+def test_a_pickle_in_arrays_is_refused_and_not_executed(trained: Path, tmp_path: Path) -> None:
+    run, executed = Path(shutil.copytree(trained / "auto-1", tmp_path / "s" / "run")), tmp_path / "executed"
+    arrays = read_arrays(run) or {}
+    content = io.BytesIO()
+    np.savez(content, **arrays | {"times": np.array([Touch(executed)], object)})
+    (run / "reconstructions.npz").write_bytes(content.getvalue())
+    (tmp_path / "in.npz").write_bytes(content.getvalue())
+    assert write_report(tmp_path / "s").exists()
+    for command in (
+        ("denoise", "s/run", "in.npz", "out.npy", "--key", "times"),
+        ("train", "data=file", "data.path=in.npz", "data.key=times"),
+    ):
+        done = run_command(tmp_path, WAVECODER, *command)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+        assert "in.npz" in done.stderr
+    assert not executed.exists()
+    np.load(io.BytesIO(content.getvalue()), allow_pickle=True)["times"]
+    assert executed.exists(), "the payload is one"

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from wavecoder.runs.overrides import CONF, options_first, quote_whole_numbers, sorted_options
+from wavecoder.runs.overrides import CONF, check_choices, options_first, quote_whole_numbers, sorted_options
 from wavecoder.runs.settings import SettingError
 
 
@@ -29,7 +29,7 @@ from wavecoder.runs.settings import SettingError
         ("latent=", "latent="),
         ("latent=1,,", "latent=1,,"),
         ("hydra/launcher=basic", "hydra/launcher=basic"),
-        ("experiment=null", "experiment=null"),
+        ("experiment=null", "~experiment"),
     ],
 )
 def test_whole_numbers_are_quoted_where_they_name_options(given_: str, wanted: str) -> None:
@@ -50,6 +50,13 @@ def test_any_argument_is_quoted_once_or_refused(argument: str) -> None:
 def test_what_can_name_no_option_is_refused_with_the_options(value: str) -> None:
     with pytest.raises(SettingError, match=r"^latent=.*: must be the name of an option; there are 1, 2, 3, 5, 10$"):
         quote_whole_numbers(f"latent={value}")
+
+
+@pytest.mark.parametrize("value", ["true", "wavecoder", "[wavecoder,torch.nn]", "root"])
+def test_messages_are_shown_of_packages_that_are_there(value: str) -> None:
+    check_choices([f"hydra.verbose={value}"])
+    with pytest.raises(SettingError, match=r"^hydra\.verbose=no_such: must be true, false, or packages whose messages are shown"):
+        check_choices(["hydra.verbose=no_such"])
 
 
 def test_options_are_sorted_as_people_would() -> None:

@@ -149,6 +149,22 @@ def test_a_configuration_of_its_own_imports_no_package_for_its_options(tmp_path:
     assert said == f"hydra.searchpath=pkg://payload: {NOT_ALLOWED}"
 
 
+LAUNCHERS = {
+    "_target_: payload.run": NOT_ALLOWED,
+    "_target_: torch.os.system\ncommand: touch touched": "is of posix; posix is not an allowed package",
+    "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch touched]": "hydra.launcher.setup=",
+}
+
+
+@pytest.mark.slow
+def test_a_launcher_that_a_file_names_is_refused_before_it_is_imported(tmp_path: Path, refused: Refused) -> None:
+    file = tmp_path / "theirs" / "hydra" / "launcher" / "theirs.yaml"
+    file.parent.mkdir(parents=True)
+    for content, why in LAUNCHERS.items():
+        file.write_text(f"{content}\n")
+        assert why in refused("-m", "--config-dir", str(tmp_path / "theirs"), "hydra/launcher=theirs", "latent=1,5")
+
+
 def test_a_job_of_a_sweep_is_refused_before_any_runs(refused: Refused) -> None:
     assert NOT_ALLOWED in refused("-m", "sweep=mine", "activation._target_=torch.nn.Tanh,payload.run")
 

@@ -186,7 +186,7 @@ def _note(jobs: Sequence[Job], copies: bool) -> str:
 
 def _latent(arrays: Arrays, title: str) -> Figure:
     """The latent: of signals of a file, or a one-dimensional one of sinusoids."""
-    shown = arrays["shown"]
+    shown = int(arrays["shown"])
     if "families" not in arrays:
         return plots.latent_points(arrays["latent"][shown], arrays.get("labels"), title)
     return plots.latent_curves(arrays, shown, title)

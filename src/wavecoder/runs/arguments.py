@@ -12,12 +12,13 @@ from typing import Any, get_type_hints
 
 from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import CONF
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import resolve, targets_in
-from wavecoder.runs.values import annotations, refuse_unfit_values
+from wavecoder.runs.values import annotations, as_plain, refuse_unfit_values
 
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
 _PASSED_ON = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
@@ -114,8 +115,16 @@ def check_objects(config: DictConfig) -> None:
         if target is None and key != "logger":
             raise SettingError(f"{key}: must have a _target_, the class of a callback")
         if not _is_ours(key, node):
-            values: Any = OmegaConf.to_container(node)
+            values = {str(name): _as_far_as_known(node, str(name)) for name in node}
             check_arguments(key, values, _class(key, target), _OF_HYDRA)
+
+
+def _as_far_as_known(node: DictConfig, key: str) -> Any:
+    """A value, or as it is written where it refers to what is known in the run alone, as to its folder."""
+    try:
+        return as_plain(node[key])
+    except (OmegaConfBaseException, ValueError):
+        return dict(node.items_ex(resolve=False))[key]
 
 
 def check_hydra(config: DictConfig) -> None:
@@ -172,4 +181,6 @@ def _is_ours(key: str, node: DictConfig) -> bool:
     known = [ours.get(str(values.get("_target_")), {}), ours.get("", {}) if group == "trainer" else {}]
     of_files = {name: [value for each in known for value in each.get(name, ())] for name in values}
     types = {name: {type(value) for value in each if "${" not in str(value)} for name, each in of_files.items()}
-    return all(value in of_files[name] or type(value) in types[name] for name, value in values.items())
+    return all(
+        value in of_files[name] or (type(value) in types[name] and "${" not in str(value)) for name, value in values.items()
+    )

@@ -1,7 +1,7 @@
 """From a composed configuration to the objects that it describes. Imports torch, but not Lightning."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import lru_cache, partial
 from inspect import Parameter
@@ -18,7 +18,7 @@ from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
 from wavecoder.runs.arguments import check_arguments, parameters, refuse_unknown_arguments
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import SettingError, Settings, as_typed
 from wavecoder.runs.targets import resolve
 from wavecoder.signals import SinusoidSource
 
@@ -40,8 +40,12 @@ class NetworkChoice(NamedTuple):
 
 
 @contextmanager
-def as_setting_error(setting: str) -> Iterator[None]:
+def as_setting_error(setting: str, config: DictConfig | None = None) -> Iterator[None]:
     """Turn what a library says of its arguments into one line that names the setting.
+
+    Args:
+        setting: What it is about, as far as that is known: a choice or a group.
+        config: The configuration, if the group's key that the message names shall be blamed.
 
     Raises:
         SettingError: In place of whatever was raised.
@@ -55,8 +59,18 @@ def as_setting_error(setting: str) -> Iterator[None]:
         said = " ".join(str(cause).split()) or type(cause).__name__
         at = key or setting
         said = said.removeprefix(f"{at.rpartition('.')[2]}.")  # callbacks of ours call themselves by the last part
+        at = at if config is None else _named(config, at, said)
         joint = "." if re.match(r"\w+=[^ ]*: must be ", said) else ": "
         raise SettingError(at + joint + said) from error
+
+
+def _named(config: DictConfig, group: str, said: str) -> str:
+    """The setting of a group that a message names, as it is typed; the group itself if that is not clear."""
+    node = OmegaConf.select(config, group)
+    values: Any = OmegaConf.to_container(node) if isinstance(node, DictConfig) else {}
+    # what says "key=value: must be …" itself is only given the group
+    named = [key for key in values if re.search(rf"\b{re.escape(str(key))}\b(?!=\S*: must be )", said) and values[key] != "???"]
+    return f"{group}.{named[0]}={as_typed(values[named[0]])}" if len(named) == 1 else group
 
 
 def _cause(error: BaseException) -> tuple[BaseException, str]:
@@ -106,7 +120,10 @@ def _make_activation(config: DictConfig) -> Callable[[], nn.Module]:
     Raises:
         SettingError: It is a function of tensors.
     """
-    make = partial(_class(config, "activation"), **_arguments(config, "activation"))
+    kind, arguments = _class(config, "activation"), _arguments(config, "activation")
+    if isinstance(kind, type):
+        _require_all("activation", kind, arguments)
+    make = partial(kind, **arguments)
     if not isinstance(make.func, type):
         with torch.random.fork_rng(devices=[]):
             try:
@@ -126,7 +143,8 @@ def make_loss(config: DictConfig) -> Callable[[torch.Tensor, torch.Tensor], torc
         SettingError: It cannot be made, or has parameters to train.
     """
     kind, arguments = _class(config, "loss"), _arguments(config, "loss")
-    with as_setting_error("loss"):
+    _require_all("loss", kind, arguments)
+    with as_setting_error("loss", config):
         loss = kind(**arguments)
     if isinstance(loss, nn.Module) and any(parameter.requires_grad for parameter in loss.parameters()):
         raise SettingError("loss: has parameters to train, which no optimiser is given; those of a network are trained")
@@ -177,12 +195,33 @@ def make_optimization(config: DictConfig, settings: Settings) -> tuple[Callable[
     optimizer_class, arguments = _class(config, "optimizer"), _arguments(config, "optimizer")
     if "fused" in parameters(optimizer_class) and (config.trainer.get("accelerator") == "cpu" or torch.cuda.is_available()):
         arguments = {"fused": True} | arguments
+    _require_all("optimizer", optimizer_class, arguments, at_first=1)
     make_optimizer = partial(optimizer_class, **arguments)
     if not config.scheduler.get("_target_"):
         refuse_unknown_arguments("scheduler", config.scheduler, None)
         return make_optimizer, None
     length = {key: settings.steps for key in _keys(config, "scheduler") if OmegaConf.is_missing(config.scheduler, key)}
-    return make_optimizer, partial(_class(config, "scheduler"), **_arguments(config, "scheduler") | length)
+    scheduler_class, of_scheduler = _class(config, "scheduler"), _arguments(config, "scheduler") | length
+    _require_all("scheduler", scheduler_class, of_scheduler, at_first=1)
+    return make_optimizer, partial(scheduler_class, **of_scheduler)
+
+
+def _require_all(group: str, kind: Any, given: Iterable[str], at_first: int = 0) -> None:
+    """Refuse a group without an argument that its class needs.
+
+    Args:
+        group: The group.
+        kind: The class in its `_target_`.
+        given: The names of the arguments that it is given.
+        at_first: How many it is given without their names.
+
+    Raises:
+        SettingError: One is missing.
+    """
+    for name, each in list(parameters(kind).items())[at_first:]:
+        named = each.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+        if named and each.default is Parameter.empty and name not in given:
+            raise SettingError(f"{group}.{name}: must be given; {kind.__name__} needs it, as +{group}.{name}=VALUE")
 
 
 def make_objects(config: DictConfig, group: str, **arguments: Any) -> Any:
@@ -191,7 +230,7 @@ def make_objects(config: DictConfig, group: str, **arguments: Any) -> Any:
     Raises:
         SettingError: They cannot be made.
     """
-    with as_setting_error(group):
+    with as_setting_error(group, config):
         return instantiate(config[group], **arguments)
 
 

@@ -26,7 +26,7 @@ from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remem
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
-from wavecoder.runs.targets import check_targets
+from wavecoder.runs.targets import check_targets, resolve
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's
 _RAY_ANSWERS_IN = 20  # seconds
@@ -86,14 +86,16 @@ def check_run(config: DictConfig) -> None:
         raise SettingError("hydra.run.dir=: must name a folder")
     folder = Path(config.hydra.run.dir).absolute()
     check_folder("hydra.run.dir", folder)
-    if is_first_process(config):  # the others of a sweep's job have its settings too
+    is_first = is_first_process(config)
+    if is_first:  # the others of a sweep's job have its settings too
         _check_single_run(config, settings, folder)
     resume.check(config, settings, folder)  # by all, or the others would wait for a first one that has left
     _check_device(settings)
     _check_interactive(config)
     _check_training(config, settings, here=True)
     _check_objects_made(config, settings, folder)
-    remember_new_folders(folder)
+    if is_first:
+        remember_new_folders(folder)
     typed.note_folder("hydra.run.dir", folder)
 
 
@@ -174,11 +176,13 @@ def _check_one_sweep(config: DictConfig) -> None:
 
 
 def _check_plugins(config: DictConfig) -> None:
-    """Refuse a launcher or a sweeper whose package is not installed."""
+    """Refuse a launcher or a sweeper whose package is not installed, or that is none."""
     for part in ("launcher", "sweeper"):
-        package, _, plugin = ".".join(str(config.hydra[part]._target_).split(".")[:2]).partition(".")
+        target = str(config.hydra[part]._target_)
+        package, _, plugin = ".".join(target.split(".")[:2]).partition(".")
         if package == "hydra_plugins" and (find_spec(package) is None or find_spec(f"{package}.{plugin}") is None):
             raise SettingError(cli.not_installed(f"hydra/{part}={config.hydra.runtime.choices[f'hydra/{part}']}"))
+        resolve(f"hydra.{part}", target)  # Hydra does so when there are folders already
 
 
 def _check_launcher(config: DictConfig, settings: Settings) -> None:

@@ -88,6 +88,7 @@ def train() -> None:
         # Hydra prints errors over several lines and leaves with status 1, unless it is told to let them pass
         os.environ["HYDRA_FULL_ERROR"] = "1"
         os.environ["WAVECODER_ONE_LINE_ERRORS"] = "1"
+    job.remember_new_folders()
     try:
         from wavecoder.runs import typed
 
@@ -109,6 +110,7 @@ def train() -> None:
         if type(error).__name__ in LOST_JOBS:  # of a search
             print(f"error: a job was lost: {lost_job(error)}; the same command again runs what is missing", file=sys.stderr)
             sys.exit(FAILED)
+        job.remove_new_folders()  # Hydra makes them before it configures logging
         exit_with_error(error)
 
 
@@ -170,11 +172,15 @@ def explain(error: Exception) -> str:
         group, _, option = error.missing_cfg_file.rpartition("/")
         options = sorted_options(error.options)
         return f"{group}={option}: no such option; there are {', '.join(options)}{suggestion(group, option, options)}"
+    if isinstance(error, MissingConfigException) and str(error).startswith("Cannot find primary config"):
+        return f"--config-name={error.missing_cfg_file}: no such file; one of yours needs --config-dir, and ours is train"
     if isinstance(error, OverrideParseException):
         return f"{error.override}: not of the form key=value ({str(error.message).splitlines()[0]})"
     if str(error).startswith("Ambiguous value"):
         argument = str(error).splitlines()[0].removeprefix("Ambiguous value for argument ").replace("'", "")
         return f"{argument}: several values are a sweep, which needs -m; a list is written key=[a,b]"
+    if added := re.match(r"Could not append to config\. .*at '([^']+)'\.\s+Either remove \+ prefix: '([^']+)'", str(error)):
+        return f"+{added[2]}: {added[1]} is there already; without the + it is set"
     if twice := re.match(r"Multiple values for (\S+)\. To override", str(error)):
         return f"{twice[1]}: must be chosen once, and without +, as {twice[1]}=OPTION"
     if isinstance(error.__cause__, SettingError):  # which the configuration of logging makes another error of
@@ -188,7 +194,10 @@ def explain(error: Exception) -> str:
     if isinstance(cause, OmegaConfBaseException) and cause.full_key and "HydraConfig was not set" in str(cause):
         return f"~{cause.full_key}: refers to the run's folder, which Hydra cannot leave out; it can be set to another value"
     if isinstance(cause, OmegaConfBaseException) and cause.full_key:
-        return f"{cause.full_key}: {str(cause).splitlines()[0]}"
+        said = str(cause).splitlines()[0]
+        if (refers := re.match(r"While dereferencing interpolation '(.+?)': ", said)) and re.search("(Dict|List)Config'", said):
+            return f"{cause.full_key}={refers[1]}: must be a single value, not all of a group or a list"
+        return f"{cause.full_key}: {said}"
     if type(error) is ValueError and isinstance(error.__cause__, OSError):  # of logging, when it cannot open its file
         error = error.__cause__
     if isinstance(error, OSError) and error.strerror:
@@ -196,7 +205,7 @@ def explain(error: Exception) -> str:
 
         place = os.fsdecode(error.filename or typed.begun_in())  # a full disk names no file
         return f"{place}: {error.strerror}" if place else error.strerror
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()) or type(error).__name__
 
 
 def not_installed(choice: str) -> str:

@@ -49,7 +49,7 @@ def tensorboard() -> None:
     """Show the curves of a run, a sweep or all runs in TensorBoard, until Ctrl-C."""
     parser = _parser(tensorboard)
     folder = Path("outputs")
-    parser.add_argument("folder", type=Path, nargs="?", default=folder, help=f"of a run, of a sweep, or of many ({folder})")
+    parser.add_argument("folder", type=_path, nargs="?", default=folder, help=f"of a run, of a sweep, or of many ({folder})")
     parser.add_argument("--host", default="localhost", help="0.0.0.0 to be reached from other machines (localhost)")
     parser.add_argument("--port", type=int, default=6006, help="of the address to open in a browser (6006)")
     arguments = parser.parse_args()
@@ -63,9 +63,9 @@ def tensorboard() -> None:
 def denoise() -> None:
     """Clean noisy signals in a file with a trained network, and say how far the result can be trusted."""
     parser = _parser(denoise)
-    parser.add_argument("run", type=Path, help="folder of the run, or of a sweep, of which the best job is taken")
-    parser.add_argument("input", type=Path, help="rows of signals or a recording: .npy .npz .csv .tsv .parquet .wav .flac")
-    parser.add_argument("output", type=Path, help="file to write, of any of these kinds; a picture is written beside it")
+    parser.add_argument("run", type=_path, help="folder of the run, or of a sweep, of which the best job is taken")
+    parser.add_argument("input", type=_path, help="rows of signals or a recording: .npy .npz .csv .tsv .parquet .wav .flac")
+    parser.add_argument("output", type=_path, help="file to write, of any of these kinds; a picture is written beside it")
     parser.add_argument("--noise", type=_noise, metavar="STD", help="standard deviation of the noise; estimated if not given")
     _add_seed(parser)
     parser.add_argument("--windows", action="store_true", help="overlapping windows also for signals of the run's length or less")
@@ -90,8 +90,8 @@ def denoise() -> None:
 def export() -> None:
     """Write a trained network as ONNX or as a program of torch.export, for other programs."""
     parser = _parser(export)
-    parser.add_argument("run", type=Path, help="folder of the run, or of a sweep, of which the best job is taken")
-    parser.add_argument("output", type=Path, help="file to write: .onnx or .pt2")
+    parser.add_argument("run", type=_path, help="folder of the run, or of a sweep, of which the best job is taken")
+    parser.add_argument("output", type=_path, help="file to write: .onnx or .pt2")
     _add_seed(parser)
     parser.add_argument("--force", action="store_true", help="replace the file if it exists")
     arguments = _parse_with_targets(parser)
@@ -105,7 +105,7 @@ def export() -> None:
 def evaluate() -> None:
     """Measure trained runs again: on new signals, at other noise levels, on other distributions."""
     parser = _parser(evaluate)
-    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="folder of a run, or of a sweep for its best job")
+    parser.add_argument("runs", type=_path, nargs="+", metavar="RUN", help="folder of a run, or of a sweep for its best job")
     numbers, names = _list_of(float, "numbers"), _list_of(str, "names")
     parser.add_argument("--noise", type=numbers, metavar="STD,…", help="noise levels in place of the runs' own, as 0.05,0.3,2")
     parser.add_argument("--families", type=names, metavar="NAME,…", help="families of signals in place of the training's")
@@ -113,7 +113,7 @@ def evaluate() -> None:
     parser.add_argument(
         "--data-seed", type=int, metavar="N", help="which signals are drawn; the run's own data.seed repeats its results"
     )
-    parser.add_argument("--output", type=Path, metavar="FOLDER", help="new folder for figures and evaluation.json")
+    parser.add_argument("--output", type=_path, metavar="FOLDER", help="new folder for figures and evaluation.json")
     parser.add_argument("--device", default="cpu", help="where to compute, as cpu or cuda")
     given = _parse_with_targets(parser)
 
@@ -162,6 +162,12 @@ def _parse_with_targets(parser: argparse.ArgumentParser) -> argparse.Namespace:
     return arguments
 
 
+def _path(text: str) -> Path:
+    if not text.strip():  # which a script makes of a variable that is not set
+        raise argparse.ArgumentTypeError("'': must name a file or a folder")
+    return Path(text)
+
+
 def _seed(text: str) -> int | str:
     if text in ("best", "mean"):
         return text
@@ -195,7 +201,7 @@ def _list_of(kind: Callable[[str], Any], what: str) -> Callable[[str], list[Any]
 def _sweep_parser(command: Callable[[], None]) -> argparse.ArgumentParser:
     """The parser of a command whose only argument is the folder of a sweep."""
     parser = _parser(command)
-    parser.add_argument("sweep", type=Path, help="folder of the sweep, for example outputs/sweeps/paper")
+    parser.add_argument("sweep", type=_path, help="folder of the sweep, for example outputs/sweeps/paper")
     return parser
 
 

@@ -33,9 +33,9 @@ _LONGEST_WAIT = 600  # seconds that a process waits for another one of which not
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
 
-def remember_new_folders(folder: Path) -> None:
-    """Note which folders do not exist before a single run, so that they can be removed if it cannot start."""
-    _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()]
+def remember_new_folders(folder: Path | None = None) -> None:
+    """Note which folders do not exist before a single run, so that they can be removed if it cannot start; none at first."""
+    _new_folders[:] = [path for path in (folder, *folder.parents) if not path.exists()] if folder else []
 
 
 def train(config: DictConfig) -> float:
@@ -54,7 +54,9 @@ def train(config: DictConfig) -> float:
     from wavecoder.runs.run import train  # torch and Lightning take seconds to import
 
     try:
-        return run_job(config, train)
+        value = run_job(config, train)
+        remember_new_folders()  # they have the run's results
+        return value
     except (SettingError, OSError) as error:
         if HydraConfig.get().mode == RunMode.MULTIRUN:  # it could not be begun; the others can
             log.error("job %s failed: %s", Path(HydraConfig.get().runtime.output_dir).name, cli.explain(error))
@@ -124,7 +126,7 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         if not is_first:
             raise  # the first process of the run writes its record
         if single and isinstance(error, SettingError):
-            _remove_new_folders()
+            remove_new_folders()
             raise
         kind = "" if isinstance(error, SettingError | OSError) else f"{type(error).__name__}: "
         message = kind + cli.explain(error) if isinstance(error, OSError) else kind + " ".join(str(error).split())
@@ -303,10 +305,11 @@ def _one_task(config: DictConfig) -> Iterator[None]:
         os.environ["SLURM_PROCID"] = number
 
 
-def _remove_new_folders() -> None:
+def remove_new_folders() -> None:
     """Remove the folders that were made for a run that never started, and nothing that was there before."""
-    for path in _new_folders[:1]:
-        shutil.rmtree(path)
+    if not _new_folders or not _new_folders[0].exists():
+        return
+    shutil.rmtree(_new_folders[0])
     for path in _new_folders[1:]:
         if any(path.iterdir()):
             return  # another run's

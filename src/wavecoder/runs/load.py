@@ -17,13 +17,14 @@ from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
 from wavecoder.runs.denoiser import denoise
 from wavecoder.runs.rows import Array, apply_to_rows
-from wavecoder.runs.saved import DATA_STATE, SavedRun, read_run
+from wavecoder.runs.saved import DATA_STATE, SavedRun, UnreadableError, read_run, run_folders
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import allowing
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling
 from wavecoder.signals import SignalSource
 from wavecoder.training.diverged import name_seeds
+from wavecoder.training.files import warn_once
 
 Seed = int | str
 """One of a run's seeds, or best, all or mean."""
@@ -38,7 +39,8 @@ def load(folder: str | Path, seed: Seed = "best", device: str = "cpu", allow_tar
     importable and allowed.
 
     Args:
-        folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken.
+        folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken. Jobs that are damaged are named
+            in a line and left out.
         seed: Which of the run's networks: the `best`, with the least `val/mse`; the one of a seed; `all` of them, those that
             diverged with the weights that they were frozen with; or the `mean` of the reconstructions of all.
         device: Where it computes, for example `cpu` or `cuda`.
@@ -54,7 +56,15 @@ def load(folder: str | Path, seed: Seed = "best", device: str = "cpu", allow_tar
         >>> model.references["svd"].reconstruct(x)                                                   # doctest: +SKIP
     """
     with allowing(allow_targets):
-        return Trained(read_run(Path(folder)), seed, _device(device))
+        jobs = run_folders(Path(folder))
+        for job in jobs:
+            try:
+                return Trained(read_run(job), seed, _device(device))
+            except UnreadableError as error:
+                if job == jobs[-1]:
+                    raise
+                warn_once(f"{error}; the job is left out")
+        raise AssertionError("there is at least one")
 
 
 class Trained:
@@ -289,13 +299,15 @@ def _restored(saved: SavedRun, seeds: Sequence[int], device: torch.device) -> En
     """The networks of some or all seeds of a run, with the weights of its checkpoint.
 
     Raises:
-        SettingError: They do not fit.
+        UnreadableError: They do not fit.
     """
     weights = {name.removeprefix("ensemble."): values for name, values in saved.checkpoint["state_dict"].items()}
     if len(seeds) < len(saved.seeds):
         weights = {name: values[seeds[0] - saved.seeds[0]] for name, values in weights.items()}
-    with build.as_setting_error(f"{saved.folder}: the network cannot be restored"):
+    try:
         ensemble = Ensemble(saved.network.make, seeds)
         dtype = _TYPES.get(str(saved.settings.trainer.get("precision")))
         ensemble.to(device, dtype).load_state_dict(weights)
-        return ensemble.eval()
+    except Exception as error:  # of whatever kind the network raises
+        raise UnreadableError(f"{saved.folder}: the network cannot be restored: {' '.join(str(error).split())}") from error
+    return ensemble.eval()

@@ -187,7 +187,8 @@ class Measured:
     def errors_by_noise(self, levels: Sequence[float]) -> Mapping[str, Float[ndarray, "member level"]]:
         """Errors on validation signals at some levels of noise: of the autoencoder's members and of the references."""
         datamodule = self._datamodule
-        clean = self.source.validation_set(datamodule.device).evaluate(datamodule.times)[:: -(-self.source.val_size // _SIGNALS)]
+        clean = self.source.validation_set(datamodule.device).evaluate(datamodule.times)
+        clean = clean[:: -(-len(clean) // _SIGNALS)]  # they are stratified, so every n-th are too
         at_levels = [self._errors(clean, std, number) for number, std in enumerate(levels)]
         return {label: np.stack([errors[label].mean(1) for errors in at_levels], axis=1) for label in at_levels[0]}
 

@@ -26,6 +26,7 @@ _USUAL = {
     "data.dt": 0.1,
 }
 """What is usual, as in the paper: of the settings that a need follows from, the one is named that is farthest from it."""
+_BLOCK = 4096  # signals that are measured at a time
 _CGROUPS = Path("/sys/fs/cgroup")
 
 
@@ -92,8 +93,8 @@ def estimate(settings: Settings, size: Size, references: bool = True) -> Iterato
     length, rows, levels = float(data.signal_length), float(noise.copies) * noise.draws, len(noise.eval_std)
     batch = float(data.batch_size * settings.accumulate) / settings.processes
     of_seeds, of_length = {"num_seeds": seeds}, {"data.signal_length": length}
-    # the parameters, their gradients, two moments of them, and copies while a checkpoint is written
-    yield Need(7 * value * seeds * size.parameters, of_seeds | {"model": size.parameters})
+    # the parameters, their gradients, two moments of them, those before the chunk, and copies while a checkpoint is written
+    yield Need(9 * value * seeds * size.parameters, of_seeds | {"model": size.parameters})
     of_batch = of_seeds | of_length | {"data.batch_size": batch}
     yield Need(4 * seeds * batch * (2 * length + size.activations), of_batch | {"model": size.parameters})
     steps = float(settings.engine.steps_per_execution or 20)
@@ -102,12 +103,15 @@ def estimate(settings: Settings, size: Size, references: bool = True) -> Iterato
     yield Need(24 * seeds * data.train_size, of_set)  # the order of an epoch
     if data.path is None:
         yield Need(24 * data.train_size * (seeds if data.per_seed or data.fresh else 1), of_set)
+        if data.per_seed and not data.fresh:  # the values of a block of each seed's own signals
+            yield Need(2 * value * seeds * min(data.train_size, _BLOCK) * length, of_set | of_length)
     else:
         yield Need(2 * value * (data.train_size + data.val_size) * length, of_set | of_length)
     yield Need(4 * (2 + levels) * data.val_size * length, {"data.val_size": float(data.val_size)} | of_length)
     if levels and data.path is None:
         of_test = of_seeds | of_length | {"noise.copies": float(noise.copies), "noise.draws": float(noise.draws)}
-        yield Need(4 * rows * length * (levels + 3 * seeds), of_test)
+        # noise for each seed is noise that each reference reconstructs
+        yield Need(4 * rows * length * (levels * (16 * seeds if data.per_seed else 1) + 3 * seeds), of_test)
     if references:
         yield Need(8 * 8 * length**2, of_length)
         yield Need(80 * _codes(settings), _of_codes(settings))

@@ -2,13 +2,15 @@
 
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NoReturn
 
 from hydra._internal.utils import get_args_parser
 from hydra.core.override_parser.overrides_parser import OverridesParser
-from hydra.core.override_parser.types import RangeSweep
+from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
@@ -59,6 +61,27 @@ def check_choices(arguments: Iterable[str]) -> None:
         chosen[key] = argument
         if key == "hydra.mode":
             raise SettingError(f"{argument}: must be left alone; -m makes a sweep of a run")
+        if key == "hydra.verbose":
+            _check_verbose(argument)
+
+
+def _check_verbose(argument: str) -> None:
+    """Refuse a `hydra.verbose` by which Hydra would show the messages of nobody.
+
+    Raises:
+        SettingError: It is neither true or false, nor names of loggers.
+    """
+    with suppress(HydraException):  # Hydra will name it
+        value = OverridesParser.create().parse_override(argument).value()
+        names = value if isinstance(value, list) else [value]
+        if isinstance(value, bool) or (names and all(isinstance(name, str) and _is_package(name) for name in names)):
+            return
+        raise SettingError(f"{argument}: must be true, false, or packages whose messages are shown, as [wavecoder,torch]")
+
+
+def _is_package(name: str) -> bool:
+    package = name.partition(".")[0]
+    return package == "root" or (package.isidentifier() and package != "__main__" and find_spec(package) is not None)
 
 
 def check_options(arguments: Iterable[str]) -> None:
@@ -123,7 +146,9 @@ def quote_whole_numbers(argument: str) -> str:
         return argument
     key, _, choices = argument.partition("=")
     value = override.value()
-    nothing = value is None and group.name not in _OPTIONAL_GROUPS
+    if value is None and group.name in _OPTIONAL_GROUPS:
+        return f"~{key.lstrip('+')}"  # Hydra takes no null as the name of an option, though it is one by default
+    nothing = value is None or (isinstance(value, ChoiceSweep) and None in value.list)
     is_path = isinstance(value, str) and (value.startswith(("/", "~")) or ".." in value.split("/"))
     if nothing or is_path or isinstance(value, float | bool | list | dict) or (isinstance(value, int) and value < 0):
         options = ", ".join(options_of(override.key_or_group))

@@ -19,6 +19,10 @@ DATA_STATE = "SignalDataModule"
 """Where Lightning keeps the state of the data module in a checkpoint."""
 
 
+class UnreadableError(SettingError):
+    """What is in a run's folder is damaged, or of another version."""
+
+
 @dataclass(frozen=True)
 class SavedRun:
     """A complete run on disk.
@@ -46,28 +50,42 @@ class SavedRun:
 
 
 def read_run(folder: Path) -> SavedRun:
-    """Read a complete run from its folder, or the best one of a sweep's folder.
+    """Read a complete run from its folder.
 
     Raises:
-        SettingError: There is none, it is damaged, or its network's class cannot be imported.
+        UnreadableError: It is damaged.
+        SettingError: Its network's class cannot be imported.
     """
-    folder = _run_folder(folder)
     record = results.read_record(folder)
     config = _read_config(folder)
     checkpoint, weights = _read_checkpoint(folder)
     with as_setting_error(str(folder)):
         try:
-            settings = from_config(config, checkpoint.get(DATA_STATE) or None)
+            settings = _settings(folder, config, checkpoint)
             network = choose_network(config, settings)
+        except UnreadableError:
+            raise
         except SettingError as error:
             raise SettingError(f"{folder}: {error}") from error
         except OmegaConfBaseException as error:
-            raise SettingError(f"{folder}: {error.full_key}: {str(error).splitlines()[0]}") from error
+            raise UnreadableError(f"{folder}: {error.full_key}: {str(error).splitlines()[0]}") from error
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
 
-def _run_folder(folder: Path) -> Path:
-    """The folder itself if it is a complete run's, the best job's if it is a sweep's.
+def _settings(folder: Path, config: DictConfig, checkpoint: Mapping[str, Any]) -> Settings:
+    """The settings of a run.
+
+    Raises:
+        UnreadableError: They are not those of a run, as where the file of its configuration was cut.
+    """
+    try:
+        return from_config(config, checkpoint.get(DATA_STATE) or None)
+    except SettingError as error:
+        raise UnreadableError(f"{folder}: {error}") from error
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """The folder itself if it is a complete run's, those of the complete jobs if it is a sweep's, the best first.
 
     Raises:
         SettingError: It is neither.
@@ -81,33 +99,33 @@ def _run_folder(folder: Path) -> Path:
         if record["status"] != "completed":
             said = f" ({record['error']})" if "error" in record else ""
             raise SettingError(f"{folder}: the run is {record['status']}{said}; must be completed")
-        return folder
+        return [folder]
     jobs = {file.parent: results.read_record(file.parent) for file in sorted(folder.glob(f"*/{results.RESULTS}"))}
     if not jobs:
         raise SettingError(f"{folder}: not the folder of a run or a sweep; it has no {results.RESULTS}")
     complete = {path: record for path, record in jobs.items() if record["status"] == "completed"}
     if not complete:
         raise SettingError(f"{folder}: no job of the sweep is completed")
-    return min(complete, key=lambda path: results.rank(complete[path]))
+    return sorted(complete, key=lambda path: results.rank(complete[path]))
 
 
 def _read_record(folder: Path) -> dict[str, Any]:
     """The record of a run.
 
     Raises:
-        SettingError: It is damaged.
+        UnreadableError: It is damaged.
     """
     try:
         return results.load_record(folder)
     except DamagedError as error:
-        raise SettingError(f"{error}, so the run cannot be loaded") from error
+        raise UnreadableError(f"{error}, so the run cannot be loaded") from error
 
 
 def _read_config(folder: Path) -> DictConfig:
     """The composed configuration of a run, with its `hydra` node.
 
     Raises:
-        SettingError: It is missing or damaged.
+        UnreadableError: It is missing or damaged.
     """
     resolvers.register()
     parts: list[Any] = [OmegaConf.structured(Settings)]
@@ -115,9 +133,9 @@ def _read_config(folder: Path) -> DictConfig:
         try:
             parts.append(read_config(folder, name))
         except FileNotFoundError as error:
-            raise SettingError(f"{error.filename} is missing, so the run cannot be loaded") from error
+            raise UnreadableError(f"{error.filename} is missing, so the run cannot be loaded") from error
         except DamagedError as error:
-            raise SettingError(f"{error}, so the run cannot be loaded") from error
+            raise UnreadableError(f"{error}, so the run cannot be loaded") from error
     with as_setting_error(str(folder)), open_dict(parts[0]):
         config = OmegaConf.merge(*parts)
     assert isinstance(config, DictConfig)
@@ -128,12 +146,14 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     """The last checkpoint of a run or, where it kept none, the best.
 
     Raises:
-        SettingError: There is none, or it is damaged.
+        UnreadableError: There is none, or it is damaged.
     """
     files = [folder / file for file in (results.LAST_CHECKPOINT, results.BEST_CHECKPOINT) if (folder / file).exists()]
     if not files:
-        raise SettingError(f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}")
+        raise UnreadableError(
+            f"{folder}: has no checkpoint, neither {results.LAST_CHECKPOINT} nor {results.BEST_CHECKPOINT.name}"
+        )
     try:
         return read_checkpoint(files[0]), files[0].stem
     except DamagedError as error:
-        raise SettingError(str(error)) from error
+        raise UnreadableError(str(error)) from error

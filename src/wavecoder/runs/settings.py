@@ -8,18 +8,19 @@ checked by that class.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias, TypeGuard
 
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
-from wavecoder.runs.names import no_such_setting
 
 if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_config`
     FromFile: TypeAlias = int
     FloatFromFile: TypeAlias = float
+    Flag: TypeAlias = bool
 else:  # as OmegaConf reads it, in all its versions
+    Flag = Any  # of a bool it would make true of 3
     FromFile = Optional[int]  # noqa: UP045
     FloatFromFile = Optional[float]  # noqa: UP045
 
@@ -38,6 +39,10 @@ _CHOICES = {
 }
 
 
+_POSITIVE = ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps")
+_COUNTS = dict.fromkeys(_POSITIVE, 1) | {"num_sanity_val_steps": -1}  # of the trainer: the least that each can be; -1 for all
+
+
 class SettingError(ValueError):
     """A setting that cannot be used. Its message is one line: the setting, the value given, what is allowed."""
 
@@ -49,11 +54,19 @@ def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
 
 def as_typed(value: object) -> str:
     """A value as the command line has it."""
+    if is_dataclass(value) and not isinstance(value, type):  # a group of ours, to which a value refers
+        value = asdict(value)
     if isinstance(value, list | ListConfig):
         return f"[{','.join(map(as_typed, value))}]"
     if isinstance(value, dict | DictConfig):
         return f"{{{','.join(f'{key!s}:{as_typed(each)}' for key, each in value.items())}}}"
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _require_flags(settings: object, prefix: str, *names: str) -> None:
+    for name in names:
+        value = getattr(settings, name)
+        _require(isinstance(value, bool), f"{prefix}{name}", value, "true or false")
 
 
 def _require_choice(setting: str, value: object) -> None:
@@ -123,10 +136,10 @@ class DataSettings:
     train_size: FromFile = MISSING
     val_size: FromFile = MISSING
     batch_size: FromFile = MISSING
-    fresh: bool = MISSING
+    fresh: Flag = MISSING
     signal_length: FromFile = MISSING
     dt: FloatFromFile = MISSING
-    per_seed: bool = False  # as in runs before there was a choice
+    per_seed: Flag = False  # as in runs before there was a choice
     # of sinusoids
     families: Optional[list[str]] = None  # noqa: UP045
     sigma: Optional[float] = None  # noqa: UP045
@@ -144,6 +157,7 @@ class DataSettings:
             _require(_is_whole(value, least), f"data.{name}", value, f"at least {least}")
         _require(_is_positive(self.dt), "data.dt", self.dt, "above 0")
         _require_choice("data.scaling", self.scaling)
+        _require_flags(self, "data.", "fresh", "per_seed")
         if self.path is None:
             self._check_sinusoids()
         else:
@@ -178,10 +192,11 @@ class EngineSettings:
 
     name: str = MISSING
     steps_per_execution: Optional[int] = None  # noqa: UP045
-    torch_compile: bool = MISSING
+    torch_compile: Flag = MISSING
 
     def __post_init__(self) -> None:
         _require_choice("engine.name", self.name)
+        _require_flags(self, "engine.", "torch_compile")
         steps = self.steps_per_execution
         _require(steps is None or steps >= 1, "engine.steps_per_execution", steps, "at least 1, or null")
 
@@ -196,14 +211,14 @@ class Settings:
     seed: int = MISSING
     num_seeds: int = MISSING
     basis: str = MISSING
-    extend: bool = False
+    extend: Flag = False
     on_divergence: str = "auto"
     threads: Optional[int] = None  # noqa: UP045 - OmegaConf reads this spelling in all its versions
     sweep: Optional[str] = None  # noqa: UP045
     jobs_per_task: int = 1
-    stack_seeds: bool = False
-    detach: bool = False
-    table: bool = True
+    stack_seeds: Flag = False
+    detach: Flag = False
+    table: Flag = True
     allow_targets: list[str] = field(default_factory=list)
     activation: dict[str, Any] = MISSING
     latent: LatentSettings = MISSING
@@ -225,6 +240,7 @@ class Settings:
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
         _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
         _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
+        _require_flags(self, "", "extend", "stack_seeds", "detach", "table")
         _require_choice("basis", self.basis)
         _require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
@@ -258,8 +274,8 @@ class Settings:
 
     def _check_trainer(self) -> None:
         given = self.trainer.get
-        for key in ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches"):
-            _require(_is_whole(given(key, 1), 1), f"trainer.{key}", given(key), "a whole number, at least 1")
+        for key, least in _COUNTS.items():
+            _require(_is_whole(given(key, 1), least), f"trainer.{key}", given(key), f"a whole number, at least {least}")
         _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
         _require(
             given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts"
@@ -295,30 +311,21 @@ def from_config(config: DictConfig, of_file: Mapping[str, Any] | None = None) ->
     Raises:
         SettingError: A setting is out of its limits.
     """
-    from wavecoder.runs.values import refuse_left_out, refuse_unfit_numbers  # which imports this module
+    from wavecoder.runs import values  # which imports this module
 
     plain = config.copy()
     with read_write(plain), open_dict(plain):
         plain.pop("hydra", None)
-        refuse_left_out(plain, [each.name for each in fields(Settings) if each.default is MISSING])
+        values.refuse_left_out(plain, [each.name for each in fields(Settings) if each.default is MISSING])
         # these are for others to read, and may refer to the run's folder or its length, which need not be known yet
         plain.callbacks, plain.logger, plain.scheduler = {}, {}, {}
-    _refuse_unknown_keys(plain, Settings)
+    values.refuse_unknown_keys(plain, Settings)
+    values.refuse_unfit_references(plain, Settings)
     if plain.data.path is not None or (plain.data.families is None and plain.data.sigma is None):
         from wavecoder.runs.file_settings import fill_from_file  # NumPy
 
         fill_from_file(plain, OmegaConf.select(config, "hydra.runtime.cwd"), of_file)
     settings = OmegaConf.to_object(plain)
     assert isinstance(settings, Settings)
-    refuse_unfit_numbers(config)
+    values.refuse_unfit_numbers(config)
     return settings
-
-
-def _refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
-    """Refuse keys that were added with `+` where all settings are known."""
-    known = {field.name: field.type for field in fields(kind)}
-    for key in map(str, node):
-        if key not in known:
-            raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
-        if is_dataclass(known[key]):
-            _refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")

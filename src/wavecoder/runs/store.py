@@ -196,6 +196,8 @@ def read_sweep(folder: Path) -> list[dict[str, Any]]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
+    if not (folder / DATABASE).exists() and not any(_stamps(folder)):
+        return []  # and nothing is written into what is no sweep's folder
     with Store(folder) as store:
         store.refresh()
         return sorted(store.records(), key=results.rank)

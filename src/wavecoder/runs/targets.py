@@ -108,8 +108,7 @@ def _locate(setting: str, name: str, *packages: str) -> tuple[Any, bool]:
     Raises:
         SettingError: It is in no allowed package, is defined in no allowed one, is not there, or cannot be called.
     """
-    if not re.fullmatch(r"\w+(\.\w+)+", name):
-        raise SettingError(f"{setting}: must name a class, as package.Class")
+    _require_name(setting, name)
     _require_allowed(setting, name, packages)
     try:
         found = resolve_name(name)
@@ -121,6 +120,11 @@ def _locate(setting: str, name: str, *packages: str) -> tuple[Any, bool]:
     if not _is_in(home, (*_PACKAGES, *packages, *allowed())):
         raise SettingError(f"{setting}: is of {home}; {home.partition('.')[0]} is {_how_to_allow(home)}")
     return found, _is_in(home, allowed())
+
+
+def _require_name(setting: str, name: str) -> None:
+    if not re.fullmatch(r"\w+(\.\w+)+", name):
+        raise SettingError(f"{setting}: must name a class, as package.Class")
 
 
 def _require_allowed(setting: str, name: str, packages: Iterable[str] = ()) -> None:
@@ -211,6 +215,7 @@ def check_targets(config: DictConfig) -> None:
         if not _is_in(package, allowed()):
             raise SettingError(f"{ALLOW_TARGETS}=[{package}]: must be given on the command line or in Python; a file has it")
     for key, target in targets_in(config):
+        _require_name(f"{key}._target_={target}", target)
         _require_allowed(f"{key}._target_={target}", target)
     for group in ("hydra.job_logging", "hydra.hydra_logging"):
         for at, key, value in values_in(OmegaConf.to_container(OmegaConf.select(config, group)), group):

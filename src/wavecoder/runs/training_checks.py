@@ -45,6 +45,8 @@ def check_training(config: DictConfig, settings: Settings, here: bool, beside: i
         try_signals(settings)
     elif here:
         try_signals(settings, make_source(settings))
+    with as_setting_error("loss", config):  # what it says of its own arguments is no fault of the network
+        loss(*torch.zeros(2, 2, settings.data.signal_length))
     with as_setting_error(f"model={choice.model}" + (f" activation={choice.activation}" if choice.activation else "")):
         check_network(choice.make, loss, settings.data.signal_length, settings.latent.dim, settings.num_seeds)
     _check_lengths(config)
@@ -53,11 +55,11 @@ def check_training(config: DictConfig, settings: Settings, here: bool, beside: i
         ensemble = outline(choice.make, min(settings.num_seeds, 2))
     if settings.processes > 1 or settings.accumulate > 1:
         _check_parts(choice, ensemble, loss)
-    with as_setting_error("optimizer"):
+    with as_setting_error("optimizer", config):
         if not is_elementwise(make_optimizer, settings.num_seeds):
             make_optimizer(trained_parameters(ensemble))  # some optimisers look at shapes
     if make_scheduler is not None:
-        _try_scheduler(make_optimizer, make_scheduler, settings.steps)
+        _try_scheduler(config, make_optimizer, make_scheduler, settings.steps)
     if here and settings.engine.name == "compiled":
         _check_engine(ensemble, loss, settings)
 
@@ -87,11 +89,13 @@ def _check_parts(choice: NetworkChoice, ensemble: Ensemble, loss: Any) -> None:
             raise SettingError(f"model={choice.model}: {name} uses statistics of the whole batch, but {parts}")
 
 
-def _try_scheduler(make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any], steps: int) -> None:
+def _try_scheduler(
+    config: DictConfig, make_optimizer: Callable[..., Any], make_scheduler: Callable[..., Any], steps: int
+) -> None:
     parameter = nn.Parameter(torch.zeros(2, 2))
     parameter.grad = torch.zeros_like(parameter)
     optimizer = make_optimizer([parameter])
-    with as_setting_error("scheduler"):
+    with as_setting_error("scheduler", config):
         scheduler = make_scheduler(optimizer)
         optimizer.step(lambda: torch.zeros(()))
         for step in range(min(steps, _STEPS_TRIED)):

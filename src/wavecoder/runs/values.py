@@ -1,13 +1,19 @@
 """Values of settings against the annotations of what takes them: numbers where numbers belong, as many as are taken."""
 
+import collections.abc
 import math
 import types
+import typing
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from inspect import Parameter
+from contextlib import suppress
+from dataclasses import is_dataclass
+from inspect import Parameter, unwrap
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import InterpolationValidationError
 
+from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.settings import SettingError, as_typed
 
 _LARGEST = 3.4028234663852886e38  # of 32 bits
@@ -17,10 +23,15 @@ _LISTS = (list, tuple, set, Sequence, Collection, Iterable)
 
 def annotations(kind: Any) -> dict[str, Any]:
     """The annotations of what a class or a function takes, by name, as far as they can be read."""
-    try:
-        return get_type_hints(getattr(kind, "__init__") if isinstance(kind, type) else kind)  # noqa: B009 - as mypy wants it
-    except (AttributeError, NameError, TypeError):  # made for type checkers alone, or not written in Python
-        return {}
+    function = getattr(kind, "__init__") if isinstance(kind, type) else kind  # noqa: B009 - as mypy wants it
+    found: dict[str, Any] = {}
+    for name, annotation in getattr(function, "__annotations__", {}).items():
+        known = getattr(unwrap(function), "__globals__", {})
+        # libraries import what only annotations need for type checkers alone, and most of that is Python's own
+        with suppress(AttributeError, NameError, TypeError):
+            alone = types.SimpleNamespace(__annotations__={name: annotation})
+            found |= get_type_hints(alone, known, vars(typing) | vars(collections.abc) | known)
+    return found
 
 
 def refuse_unfit_values(
@@ -66,6 +77,50 @@ def refuse_left_out(config: DictConfig, names: Iterable[str]) -> None:
         raise SettingError("~trainer.max_epochs: cannot be left out; Lightning would take 1000")
 
 
+def refuse_unknown_keys(node: DictConfig, kind: Any, prefix: str = "") -> None:
+    """Refuse keys that were added with `+` where all settings are known.
+
+    Args:
+        node: The composed configuration, or a group of it.
+        kind: The class of its settings.
+        prefix: Of its keys.
+
+    Raises:
+        SettingError: There is one.
+    """
+    known = get_type_hints(kind)
+    for key in map(str, node):
+        if key not in known:
+            raise SettingError(f"{prefix}{key}: {no_such_setting(prefix + key, known)}")
+        if is_dataclass(known[key]):
+            refuse_unknown_keys(node[key], known[key], f"{prefix}{key}.")
+
+
+def refuse_unfit_references(node: DictConfig, kind: Any, prefix: str = "") -> None:
+    """Refuse settings that refer to something of another type, as to a whole group where a number belongs.
+
+    Args:
+        node: The composed configuration, or a group of it.
+        kind: The class of its settings.
+        prefix: Of its keys.
+
+    Raises:
+        SettingError: There is one.
+        OmegaConfBaseException: A reference leads nowhere, or to itself.
+    """
+    written: Any = OmegaConf.to_container(node)
+    for key, annotation in get_type_hints(kind).items():
+        if is_dataclass(annotation) and isinstance(node.get(key), DictConfig):
+            refuse_unfit_references(node[key], annotation, f"{prefix}{key}.")
+        elif isinstance(written.get(key), str) and "${" in written[key]:
+            try:
+                value: Any = {} if OmegaConf.is_dict(node[key]) else as_plain(node[key])
+            except InterpolationValidationError:  # which OmegaConf tells with all that is in the group
+                value = {}
+            if not fits(value, annotation):
+                raise SettingError(f"{prefix}{key}={written[key]}: must be {describe(annotation)}")
+
+
 def refuse_unfit_numbers(config: DictConfig) -> None:
     """Refuse what is a number nowhere: NaN, and whole numbers that 64 bits cannot hold.
 
@@ -82,6 +137,11 @@ def refuse_unfit_numbers(config: DictConfig) -> None:
             raise SettingError(f"{key}=nan: must be a number")
         if isinstance(value, int) and abs(value) >= 2**63:
             raise SettingError(f"{key}={value}: must be below 2 to the power of 63")
+
+
+def as_plain(value: Any) -> Any:
+    """A value of a configuration as Python has it: a dictionary or a list for a node."""
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
 
 
 def leaves(node: Any, key: str = "") -> Iterator[tuple[str, Any]]:

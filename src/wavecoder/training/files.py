@@ -141,7 +141,7 @@ def read_arrays(folder: Path, members: int | None = None) -> "dict[str, ndarray]
             return arrays
     except Exception as error:  # of many kinds
         log.debug("%s", error)
-    warn_once(f"{file}: is damaged; what would be drawn or judged from it is missing")
+    warn_once(f"{file}: is damaged, and reports leave out what is drawn from it; the command that made the run makes it again")
     return None
 
 

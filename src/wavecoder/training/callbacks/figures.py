@@ -15,6 +15,7 @@ from wavecoder.file_source import FileSource
 from wavecoder.metrics import ErrorMeter
 from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES, Reference, fitted_references
+from wavecoder.signals import Prior
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
