@@ -164,7 +164,7 @@ def latent_curves(arrays: Mapping[str, Any], shown: int, title: str) -> Figure:
     for (name, values), (color, _) in zip(latents, SERIES, strict=False):  # points: a latent may jump between frequencies
         left.plot(arrays["latent_r"], values, ".", color=color, markersize=2.5, label=family_formula(name))
     left.set(xlabel="frequency r, radians per unit of time", ylabel="latent z", title="the latent of every signal")
-    left.legend(frameon=False, fontsize=8, markerscale=3)
+    left.legend(frameon=False, fontsize=8, markerscale=3, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
     for (z, values), color in zip(drawn, colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
         right.plot(arrays["times"], values, color=color, linewidth=1.6, label=f"z = {z:.2g}")
     right.set(xlabel=TIME, ylabel="value", title="what the decoder draws as z moves")

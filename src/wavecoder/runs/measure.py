@@ -124,6 +124,14 @@ class Measured:
         described = {key: self.model.results[key] for key in ("network", "latent_dim", "seed", "num_seeds", "engine")}
         return described | {"metrics": summaries, "references": references}
 
+    @torch.no_grad()
+    def _figures_of_latent(self, prior: Prior) -> Iterator[tuple[str, Figure]]:
+        arrays: dict[str, Any] = {key: each.float().cpu().numpy() for key, each in latent_curves(prior, self._module).items()}
+        shown = int(median_member(self._module.meter.compute()["val/mse"]))
+        if arrays and np.isfinite(arrays["latent"][shown]).all():  # of one dimension, and has not diverged
+            arrays |= {"families": np.array(prior.families), "times": prior.times.cpu().numpy()}
+            yield "latent", plots.latent_curves(arrays, shown, f"The latent of the {self.model.label} autoencoder")
+
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """The figures and their names: reconstructions as at the end of a run, and errors over frequency and family."""
         shown = int(median_member(self._module.meter.compute()["val/mse"]))
@@ -152,11 +160,7 @@ class Measured:
             yield name, frequency_figure(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
         levels = np.geomspace(*_LEVELS)
         yield "error_noise", noise_figure(levels, self.errors_by_noise(levels.tolist()), f"Errors of the {of_network}")
-        arrays = {name: values.float().cpu().numpy() for name, values in latent_curves(prior, self._module).items()}
-        shown = int(median_member(self._module.meter.compute()["val/mse"]))
-        if arrays and np.isfinite(arrays["latent"][shown]).all():
-            arrays |= {"families": np.array(prior.families), "times": prior.times.cpu().numpy()}
-            yield "latent", plots.latent_curves(arrays, shown, f"The latent of the {self.model.label} autoencoder")
+        yield from self._figures_of_latent(prior)
 
     def _frequencies(self, *priors: Prior) -> Tensor:
         reach = _REACH * max(prior.sigma for prior in priors)
