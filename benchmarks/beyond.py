@@ -1,6 +1,6 @@
 """How close autoencoders come to the best possible: trains five experiments, prints target and reached, writes docs/beyond.
 
-Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and trains nothing that is complete.
+Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and keeps what is complete.
 """
 
 import json

@@ -1,10 +1,13 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wavecoder.fourier import CurveAutoencoder, FourierFeatures
+from wavecoder.ensemble import Ensemble, loss_of
+from wavecoder.fourier import CurveAutoencoder, FourierAutoencoder, FourierFeatures
 from wavecoder.networks import DeepAutoencoder, ResidualAutoencoder, ResidualBlock, Sine, TiedLinearAutoencoder
 
 ACTIVATIONS = [nn.Identity, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU]
@@ -130,6 +133,20 @@ def test_the_loss_of_a_curve_is_that_of_the_nearest_point_and_a_classifiers() ->
         network.training_loss(x, y, nn.L1Loss())
     with pytest.raises(ValueError, match="latent of 1, got 2"):
         CurveAutoencoder(100, 2)
+
+
+@pytest.mark.parametrize("network", [FourierAutoencoder, CurveAutoencoder])
+def test_members_of_an_ensemble_lose_what_single_ones_do(network: type[FourierAutoencoder]) -> None:
+    make = partial(network, 100, 1, widths=[16], frequencies=4)
+    ensemble, x = Ensemble(make, range(3)), torch.randn(2, 3, 6, 100)
+    losses = ensemble.apply_to_members(partial(loss_of_member, nn.MSELoss()), *x)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        assert losses[seed].item() == pytest.approx(loss_of_member(nn.MSELoss(), make(), *x[:, seed]).item(), rel=1e-5)
+
+
+def loss_of_member(loss: nn.Module, network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return loss_of(network, loss, inputs, targets)
 
 
 def test_sine() -> None:

@@ -25,7 +25,7 @@ def test_one_level_is_that_of_every_signal() -> None:
 
 
 @pytest.mark.parametrize(
-    ("between", "mean"), [("uniform", (LOW + HIGH) / 2), ("log_uniform", (HIGH - LOW) / torch.tensor(4.0).log())]
+    ("between", "mean"), [("uniform", (LOW + HIGH) / 2), ("log_uniform", (HIGH - LOW) / math.log(HIGH / LOW))]
 )
 def test_each_signal_has_a_level_of_its_own_between_two(between: str, mean: float) -> None:
     added = stds(Noise(train_std=[LOW, HIGH], train_between=between))
