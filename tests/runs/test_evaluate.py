@@ -20,9 +20,9 @@ from wavecoder.runs import evaluate as command
 from wavecoder.runs import tables
 from wavecoder.runs.api import train
 from wavecoder.runs.evaluate import evaluate
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained, load
 from wavecoder.runs.measure import DATA_SEED, Measured, Wanted
-from wavecoder.runs.settings import SettingError
 from wavecoder.signals import SinusoidSource, add_noise, own_training_sets, sinusoids, time_grid
 from wavecoder.training.files import read_arrays
 

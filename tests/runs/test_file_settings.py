@@ -12,8 +12,9 @@ from conftest import ROOT, composed, run_command, run_script
 
 from wavecoder.runs import results
 from wavecoder.runs.build import make_source
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.run import warn_of_scale
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.runs.training_checks import check_training
 from wavecoder.training.data import SignalDataModule
 from wavecoder.training.noise import Noise

@@ -7,8 +7,9 @@ from conftest import composed
 
 from wavecoder import networks
 from wavecoder.runs.cli import CONF
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.names import RENAMED
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import Settings, from_config
 
 
 def checked(*overrides: str) -> Settings:

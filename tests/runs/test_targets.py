@@ -13,7 +13,7 @@ from conftest import JOB, OWN_NETWORKS, Run, only_run, record_of, records
 import wavecoder
 from wavecoder.paper.report import write_report
 from wavecoder.runs import cli, commands, foreign, targets, typed
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.targets import allowing, resolve
 
 PAYLOAD = """

@@ -17,8 +17,9 @@ from wavecoder.file_source import FileSource
 from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
 from wavecoder.runs.arguments import check_arguments, parameters, refuse_unknown_arguments
+from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
-from wavecoder.runs.settings import SettingError, Settings, as_typed
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.targets import resolve
 from wavecoder.signals import SinusoidSource
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import Settings
 from wavecoder.signals import SignalSource, SinusoidSource, add_noise
 
 _SIGNALS = 64

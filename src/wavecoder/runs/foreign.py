@@ -8,8 +8,8 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import own_settings
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import values_in
 
 _COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or takes what is sent as code

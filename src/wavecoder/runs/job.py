@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import tasks_share_a_run
-from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
 from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 

@@ -18,8 +18,8 @@ from wavecoder.file_source import FileSource
 from wavecoder.references import fitted_references, moments_of
 from wavecoder.rng import generator
 from wavecoder.runs import build, results
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained
-from wavecoder.runs.settings import SettingError
 from wavecoder.signals import Prior, SignalSource, add_noise, sinusoids, training_signals
 from wavecoder.training.callbacks.figures import (
     examples_figure,

@@ -14,7 +14,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import results
 from wavecoder.runs.hydra_files import read_config, read_overrides
-from wavecoder.runs.settings import SettingError, Settings, as_typed, from_config
+from wavecoder.runs.limits import SettingError, as_typed
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.training.files import DamagedError
 
 _TYPED_ONLY = ("allow_targets", "extend")  # what a file cannot ask for

@@ -24,8 +24,9 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables, typed
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import tasks_share_a_run
-from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
+from wavecoder.runs.settings import OF_SWEEPS, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
 from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers

@@ -19,10 +19,10 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from wavecoder.runs import cli, results, typed
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
 from wavecoder.runs.screen import say
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import slurm_name
 from wavecoder.runs.store import read_sweep
 from wavecoder.runs.sweep import conclude

@@ -12,9 +12,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.references import REFERENCES
 from wavecoder.runs import build
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.run import make_trainer
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.values import leaves
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
