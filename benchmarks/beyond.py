@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -32,7 +33,7 @@ class Target:
         minutes: How long the training may take.
         metric: The error.
         at_most: The greatest that is allowed, as a multiple of `unit`.
-        unit: `Bayes`, `paper's recipe`, or nothing.
+        unit: `Bayes`, `recipe` for the paper's, or nothing.
     """
 
     experiment: str
@@ -55,26 +56,27 @@ TARGETS = (
     Target("denoise_any", 30, "val/mse_noise_0.3", 1.5, "Bayes"),
     Target("denoise_any", 30, "val/mse_noise_1.0", 1.2, "Bayes"),
     Target("one_dimensional", 20, "val/mse", 0.02),
-    Target("same_size", 10, "val/mse", 0.2, "paper's recipe"),
+    Target("same_size", 10, "val/mse", 0.2, "recipe"),
 )
-HEADER = ("experiment", "error", "target", "reached: median", "least to greatest", "minutes (budget)", "met")
+HEADER = ("experiment", "error", "target", "median", "range (seeds)", "minutes", "met")
 
 
 def rows(records: Records) -> Iterator[tuple[str, ...]]:
-    """The table: each target, what was reached over the seeds, in how many minutes, and whether it is met.
+    """The table: each target, what was reached over the seeds, in how many minutes of how many, and whether it is met.
 
     Args:
         records: What `results.json` holds, by experiment.
     """
     for target in TARGETS:
         record = records[target.experiment]
-        scale, unit = target.scale(records), f" × {target.unit}" if target.unit else ""
+        scale = target.scale(records)
         reached = [error_or_infinity(error) / scale for error in record["metrics"][target.metric]["per_seed"]]
         median, minutes = statistics.median(reached), record["timing"]["fit_seconds"] / 60
         met = median <= target.at_most and minutes <= target.minutes
-        seeds = f"{min(reached):.3g} to {max(reached):.3g} ({len(reached)} seeds)"
-        limits = (f"≤ {target.at_most:g}{unit}", f"{median:.3g}{unit}", seeds, f"{minutes:.1f} ({target.minutes})")
-        yield (target.experiment, target.metric, *limits, "yes" if met else "no")
+        error = target.metric.removeprefix("val/mse").replace("_noise_", "noise ") or "clean"
+        seeds = f"{min(reached):.3g}–{max(reached):.3g} ({len(reached)})"
+        limits = (f"{target.at_most:g}", f"{median:.3g}", seeds, f"{minutes:.1f}/{target.minutes}")
+        yield (target.experiment, f"{error} / {target.unit}" if target.unit else error, *limits, "yes" if met else "no")
 
 
 def error_or_infinity(error: float | None) -> float:
@@ -94,7 +96,7 @@ def main() -> None:
     for name in names:
         shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
         shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
-    table = Table(*HEADER, title="Beyond the paper")
+    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1))
     for row in rows({name: json.loads((KEPT / f"{name}.json").read_text()) for name in names}):
         table.add_row(*row)
     Console().print(table)
