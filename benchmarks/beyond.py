@@ -96,7 +96,7 @@ def main() -> None:
     for name in names:
         shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
         shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
-    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1))
+    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for row in rows({name: json.loads((KEPT / f"{name}.json").read_text()) for name in names}):
         table.add_row(*row)
     Console().print(table)
