@@ -58,7 +58,7 @@ TARGETS = (
     Target("one_dimensional", 20, "val/mse", 0.02),
     Target("same_size", 10, "val/mse", 0.2, "recipe"),
 )
-HEADER = ("experiment", "error", "target", "median", "range (seeds)", "minutes", "met")
+HEADER = ("experiment", "error", "target", "median", "range (seeds)", "min.", "met")
 
 
 def rows(records: Records) -> Iterator[tuple[str, ...]]:
