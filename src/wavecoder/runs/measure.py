@@ -192,7 +192,8 @@ class Measured:
         """Errors on validation signals at some levels of noise: of the autoencoder's members and of the references."""
         datamodule = self._datamodule
         clean = self.source.validation_set(datamodule.device).evaluate(datamodule.times)
-        clean = clean[:: -(-len(clean) // _SIGNALS)]  # they are stratified, so every n-th are too
+        key = generator(clean.device, self.data_seed, "signals at levels of noise")
+        clean = clean[torch.randperm(len(clean), generator=key, device=clean.device)[:_SIGNALS]]
         at_levels = [self._errors(clean, std, number) for number, std in enumerate(levels)]
         return {label: np.stack([errors[label].mean(1) for errors in at_levels], axis=1) for label in at_levels[0]}
 
