@@ -7,7 +7,7 @@ PORT ?= 6006
 DIR ?= outputs
 
 .DEFAULT_GOAL := help
-.PHONY: help train test lint docs pictures tensorboard bench scaling soak paper questions
+.PHONY: help train test lint docs pictures tensorboard bench scaling soak paper questions beyond
 
 # jobs side by side: one core for each is faster than all cores for one after another
 SWEEP = $(BIN)/python src/train.py -m hydra/launcher=joblib
@@ -82,6 +82,9 @@ questions: $(SIDE)  ## the questions of the paper's conclusion: a sweep and a re
 	@$(SWEEP) sweep=overfitting experiment=overfitting data=fresh data.train_size=20000 table=false
 	@for question in $(QUESTIONS); do $(SWEEP) sweep=$$question experiment=$$question || exit; done
 	@for question in $(QUESTIONS); do $(BIN)/python src/report.py outputs/sweeps/$$question || exit; done
+
+beyond: $(TRAIN)  ## train what docs/beyond.md is about and compare it with its targets (an hour); writes docs/beyond
+	@$(BIN)/python benchmarks/beyond.py
 
 bench: $(DEV)  ## measure the performance targets side by side (12 minutes); writes benchmarks/results.md
 	$(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'

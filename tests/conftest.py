@@ -35,8 +35,9 @@ from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.runs.settings import Settings, from_config
 from wavecoder.signals import Sinusoids, SinusoidSource
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
+from wavecoder.training.noise import Noise
 
 pytest_plugins = ["slurm_cluster"]  # a fixture
 

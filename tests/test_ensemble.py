@@ -8,6 +8,7 @@ import torch
 from own_networks import ConvolutionalAutoencoder, Normalised, Plain, ResidualAutoencoder, VariationalAutoencoder
 from torch import Tensor, nn
 
+from wavecoder import networks
 from wavecoder.ensemble import (
     Ensemble,
     flatten_gradients,
@@ -25,6 +26,7 @@ NETWORKS: dict[str, MakeNetwork] = {
     "tied with biases": partial(TiedLinearAutoencoder, 100, 5, bias=True),
     "residual": partial(ResidualAutoencoder, 100, 5),
     "convolutional": partial(ConvolutionalAutoencoder, 100, 5),
+    "residual blocks": partial(networks.ResidualAutoencoder, 100, 5, width=16),
 }
 SEEDS = range(7, 10)
 

@@ -74,7 +74,7 @@ def test_an_activation_is_one_file_of_one_line_and_everything_else_one_place() -
     added = {section: re.findall(r"^\+\+\+ b/(.*)$", diff, flags=re.MULTILINE) for section, diff in diffs.items()}
     assert added["An activation"] == ["conf/activation/hardswish.yaml"]
     assert len(re.findall(r"^\+[^+]", diffs["An activation"], flags=re.MULTILINE)) == 1
-    assert added["A network"] == ["my_networks.py", "conf/model/residual.yaml"]
+    assert added["A network"] == ["my_networks.py", "conf/model/normalised.yaml"]
     for section in ("A loss", "A reference", "A family of signals"):
         assert len(added[section]) == 1
         assert len(re.findall(r"^@@", diffs[section], flags=re.MULTILINE)) == 1

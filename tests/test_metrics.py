@@ -8,7 +8,8 @@ from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.references import SVD, population_moments
 from wavecoder.signals import SinusoidSource
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.noise import Noise
 
 
 def test_errors_are_means_over_all_signals_of_unequal_batches() -> None:

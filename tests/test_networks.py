@@ -1,10 +1,14 @@
+from functools import partial
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
+from wavecoder.ensemble import Ensemble, loss_of
+from wavecoder.fourier import CurveAutoencoder, FourierAutoencoder, FourierFeatures
+from wavecoder.networks import DeepAutoencoder, ResidualAutoencoder, ResidualBlock, Sine, TiedLinearAutoencoder
 
 ACTIVATIONS = [nn.Identity, nn.ReLU, nn.Sigmoid, nn.Tanh, nn.LeakyReLU, nn.PReLU, nn.GELU, nn.SiLU]
 
@@ -86,3 +90,64 @@ def test_tied_autoencoder_with_biases_has_an_offset_each_way() -> None:
     assert torch.equal(network.encode(torch.zeros(1, 100)), torch.full((1, 5), 2.0))
     assert torch.equal(network.decode(torch.zeros(1, 5)), torch.full((1, 100), 3.0))
     assert len(list(network.parameters())) == 3
+
+
+def test_a_residual_network_begins_as_affine_layers_around_activations() -> None:
+    torch.manual_seed(0)
+    network = ResidualAutoencoder(100, 5, nn.Tanh, width=16, blocks=3)
+    x = torch.randn(4, 100)
+    first, last = network.encoder[0], network.encoder[-1]
+    assert torch.allclose(network.encode(x), last(first(x).tanh()))
+    assert [type(layer) for layer in network.decoder] == [nn.Linear, *[ResidualBlock] * 3, nn.Tanh, nn.Linear]
+    network(x).square().mean().backward()
+    assert all(block.inner[-1].weight.grad.any() for block in network.encoder[1:4])
+
+
+def test_fourier_features_are_sines_and_cosines_in_geometric_progression() -> None:
+    z = torch.tensor([[0.3, -0.2]])
+    made = FourierFeatures(3, largest=8.0)(z)
+    angles = torch.tensor([[each * factor * torch.pi for each in (0.3, -0.2) for factor in (0.5, 2.0, 8.0)]])
+    assert torch.allclose(made, torch.cat([z, angles.sin(), angles.cos()], dim=1), atol=1e-5)
+
+
+def test_the_latent_of_a_curve_is_near_its_most_probable_point() -> None:
+    torch.manual_seed(0)
+    network = CurveAutoencoder(100, 1, widths=[16], points=50, neighbours=2)
+    x = torch.randn(30, 100)
+    z, scores = network.encode(x), network.encoder(x)
+    assert z.shape == (30, 1)
+    assert (z.squeeze(1) - network.positions[scores.argmax(1)]).abs().max() <= 2 * 2 / 50 + 1e-6
+    sharp = CurveAutoencoder(100, 1, widths=[16], points=50, neighbours=0)
+    assert set(sharp.encode(x).flatten().tolist()) <= set(sharp.positions.tolist())
+
+
+def test_the_loss_of_a_curve_is_that_of_the_nearest_point_and_a_classifiers() -> None:
+    torch.manual_seed(0)
+    network = CurveAutoencoder(100, 1, widths=[16], points=50, temperature=1e-7, encoder_weight=0.5)
+    x, y = torch.randn(2, 8, 100)
+    errors = (y.unsqueeze(1) - network.decode(network.positions.unsqueeze(1))).square().mean(2)
+    nearest = errors.argmin(1)
+    wanted = errors.amin(1).mean() + 0.5 * nn.functional.cross_entropy(network.encoder(x), nearest)
+    assert network.training_loss(x, y, nn.MSELoss()).item() == pytest.approx(wanted.item(), rel=1e-4)
+    with pytest.raises(ValueError, match="mean squared error alone"):
+        network.training_loss(x, y, nn.L1Loss())
+    with pytest.raises(ValueError, match="latent of 1, got 2"):
+        CurveAutoencoder(100, 2)
+
+
+@pytest.mark.parametrize("network", [FourierAutoencoder, CurveAutoencoder])
+def test_members_of_an_ensemble_lose_what_single_ones_do(network: type[FourierAutoencoder]) -> None:
+    make = partial(network, 100, 1, widths=[16], frequencies=4)
+    ensemble, x = Ensemble(make, range(3)), torch.randn(2, 3, 6, 100)
+    losses = ensemble.apply_to_members(partial(loss_of_member, nn.MSELoss()), *x)
+    for seed in range(3):
+        torch.manual_seed(seed)
+        assert losses[seed].item() == pytest.approx(loss_of_member(nn.MSELoss(), make(), *x[:, seed]).item(), rel=1e-5)
+
+
+def loss_of_member(loss: nn.Module, network: nn.Module, inputs: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    return loss_of(network, loss, inputs, targets)
+
+
+def test_sine() -> None:
+    assert torch.equal(Sine(2.0)(torch.tensor([0.5])), torch.tensor([1.0]).sin())

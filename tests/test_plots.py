@@ -3,22 +3,31 @@ import pytest
 from matplotlib.figure import Figure
 
 from wavecoder import plots, signals
-from wavecoder.frequency_errors import frequency_figure
+from wavecoder.error_figures import frequency_figure, noise_figure
 from wavecoder.reconstructions import Panel, draw_reconstructions
 
 TIMES = np.arange(100) / 10
 SINE = np.sin(TIMES)
 ERRORS = {"autoencoder": np.stack([1 + SINE**2, np.full(100, np.nan)]), "SVD": 0.1 + SINE[None] ** 2}
 COPIES = SINE + np.random.default_rng(0).normal(size=(10, 100))
+LATENT = {
+    "latent_r": TIMES,
+    "families": np.array(list(signals.FAMILIES)),
+    "latent": np.stack([[SINE] * len(signals.FAMILIES)]),
+    "times": TIMES,
+    "decoded_z": np.array([[0.1, 0.2]]),
+    "decoded": np.stack([[SINE, -SINE]]),
+}
 
 FIGURES = {
     "reconstructions": draw_reconstructions(TIMES, SINE, {f"model {number}": Panel(COPIES) for number in range(8)}, "eight"),
     "sampled_signal": plots.sampled_signal(TIMES, SINE),
     "families": plots.families(TIMES, dict.fromkeys(signals.FAMILIES, SINE), 1.0),
-    "latent_curves": plots.latent_curves(TIMES, dict.fromkeys(signals.FAMILIES, SINE), TIMES, {0.1: SINE, 0.2: -SINE}, "latent"),
+    "latent_curves": plots.latent_curves(LATENT, 0, "latent"),
     "plane": plots.plane(np.eye(3), np.eye(3)[:, :2], np.eye(3)[:2], "plane"),
     "convergence": plots.convergence([1, 2], {"error": {"a": np.array([1.0, 1e-3]), "b": np.array([0.5, 1e-4])}}, "going down"),
     "frequency": frequency_figure(TIMES - 5, {"sin": ERRORS, "cos": ERRORS}, ["sin"], 1.0, 2.0, "errors"),
+    "noise": noise_figure(np.array([0.1, 1.0]), {"autoencoder": np.ones((3, 2)), "Bayes": np.array([[0.5, 0.9]])}, "errors"),
     "dependence": plots.dependence("rate", ["1", "2"], {"val/mse": [np.ones(3), np.ones(3) / 2]}, {"SVD": 0.3}, "a title"),
 }
 

@@ -28,6 +28,7 @@ PAGES = [
 ELSEWHERE = {
     "docs/clusters.md": "tests/cluster/test_commands.py",
     "docs/extending.md": "tests/test_extending.py",
+    "docs/beyond.md": "tests/test_beyond.py",
     "docs/your-data.md": "tests/test_your_data.py",
     "docs/index.md": "tests/test_readme.py",  # is the README
     "docs/contributing.md": "tests/test_readme.py",

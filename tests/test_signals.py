@@ -135,3 +135,11 @@ def test_a_source_knows_its_test_signal_and_its_prior() -> None:
     prior = source.prior("cpu")
     assert (list(prior.families), prior.sigma) == (["sin"], 1.5)
     np.testing.assert_allclose(prior.times.numpy(), times, atol=1e-6)
+
+
+def test_fresh_signals_can_have_another_spread_of_frequencies() -> None:
+    keys = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
+    wide = SinusoidSource(["sin"], sigma=1.0, fresh_sigma=3.0, train_size=4000)
+    assert wide.fresh(keys, 4000).frequency.std() == pytest.approx(3.0, rel=0.05)
+    assert wide.training_set("cpu").frequency.std() == pytest.approx(1.0, rel=0.05)
+    assert wide.validation_set("cpu").frequency.std() == pytest.approx(1.0, rel=0.05)

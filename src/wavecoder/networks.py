@@ -14,7 +14,31 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-class DeepAutoencoder(nn.Module):
+class Autoencoder(nn.Module):
+    """An encoder and a decoder, which classes of this kind make.
+
+    Attributes:
+        encoder: From signals to latents.
+        decoder: From latents to signals.
+    """
+
+    encoder: nn.Sequential
+    decoder: nn.Sequential
+
+    def encode(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent"]:
+        """The latent of each signal."""
+        return self.encoder(x)
+
+    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch time"]:
+        """The signal of each latent."""
+        return self.decoder(z)
+
+    def forward(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
+        """The reconstruction of each signal."""
+        return self.decode(self.encode(x))
+
+
+class DeepAutoencoder(Autoencoder):
     """Fully connected autoencoder whose decoder mirrors its encoder (paper 4.3).
 
     With the paper's widths the encoder is 100→50→25→10→5→1 for a latent of 1 and 100→50→25→10→5 for a latent of 5. In general
@@ -52,25 +76,13 @@ class DeepAutoencoder(nn.Module):
         if any(width < 1 for width in widths):
             raise ValueError(f"widths must be at least 1 each, got {list(widths)}")
         sizes = [signal_length, *(width for width in widths if width > latent_dim), latent_dim]
-        self.encoder = _fully_connected(sizes, activation, bias)
-        self.decoder = _fully_connected(sizes[::-1], activation, bias)
+        self.encoder = fully_connected(sizes, activation, bias)
+        self.decoder = fully_connected(sizes[::-1], activation, bias)
         if latent_activation:
             self.encoder.append(activation())
 
-    def encode(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent"]:
-        """The latent of each signal."""
-        return self.encoder(x)
 
-    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch time"]:
-        """The signal of each latent."""
-        return self.decoder(z)
-
-    def forward(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
-        """The reconstruction of each signal."""
-        return self.decode(self.encode(x))
-
-
-def _fully_connected(sizes: Sequence[int], activation: Callable[[], nn.Module], bias: bool) -> nn.Sequential:
+def fully_connected(sizes: Sequence[int], activation: Callable[[], nn.Module], bias: bool) -> nn.Sequential:
     """Affine layers between these sizes with activations between them, and none after the last."""
     layers: list[nn.Module] = []
     for inputs, outputs in pairwise(sizes):
@@ -111,3 +123,72 @@ class TiedLinearAutoencoder(nn.Module):
     def forward(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch time"]:
         """The reconstruction of each signal."""
         return self.decode(self.encode(x))
+
+
+class Sine(nn.Module):
+    """The activation `sin(frequency · x)` (Sitzmann et al. 2020).
+
+    Args:
+        frequency: By how much inputs are multiplied.
+    """
+
+    def __init__(self, frequency: float = 1.0) -> None:
+        super().__init__()
+        self.frequency = frequency
+
+    def forward(self, x: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+        return torch.sin(self.frequency * x)
+
+
+class ResidualBlock(nn.Module):
+    """`x + W₂ a(W₁ x)`: two affine layers and an activation `a` beside an identity (He et al. 2016). It begins as the identity.
+
+    Args:
+        width: Number of inputs and outputs.
+        activation: Makes the activation.
+    """
+
+    def __init__(self, width: int, activation: Callable[[], nn.Module]) -> None:
+        super().__init__()
+        self.inner = fully_connected([width, width, width], activation, bias=True)
+        nn.init.zeros_(self.inner[-1].weight)  # type: ignore[arg-type]
+        nn.init.zeros_(self.inner[-1].bias)  # type: ignore[arg-type]
+
+    def forward(self, x: Float[Tensor, "batch width"]) -> Float[Tensor, "batch width"]:
+        return x + self.inner(x)
+
+
+class ResidualAutoencoder(Autoencoder):
+    """Encoder and decoder of one width with residual blocks between their first and last layer.
+
+    Args:
+        signal_length: Number of values in a signal.
+        latent_dim: Size of the latent.
+        activation: Makes the activation of one layer.
+        width: Width of all hidden layers.
+        blocks: Residual blocks in the encoder, and as many in the decoder.
+
+    Example:
+        >>> network = ResidualAutoencoder(signal_length=100, latent_dim=5, width=32)
+        >>> network.encode(torch.zeros(3, 100)).shape
+        torch.Size([3, 5])
+    """
+
+    def __init__(
+        self,
+        signal_length: int,
+        latent_dim: int,
+        activation: Callable[[], nn.Module] = nn.GELU,
+        width: int = 256,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        self.encoder, self.decoder = (
+            nn.Sequential(
+                nn.Linear(inputs, width),
+                *(ResidualBlock(width, activation) for _ in range(blocks)),
+                activation(),
+                nn.Linear(width, outputs),
+            )
+            for inputs, outputs in ((signal_length, latent_dim), (latent_dim, signal_length))
+        )

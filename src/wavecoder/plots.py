@@ -149,29 +149,24 @@ def family_formula(name: str) -> str:
     return "".join(signs[part] for part in parts) if set(parts) <= set(signs) else name
 
 
-def latent_curves(
-    r: Float[ndarray, " r"],
-    latent: Mapping[str, Float[ndarray, " r"]],
-    times: Float[ndarray, " time"],
-    drawn: Mapping[float, Float[ndarray, " time"]],
-    title: str,
-) -> Figure:
+def latent_curves(arrays: Mapping[str, Any], shown: int, title: str) -> Figure:
     """A one-dimensional latent: where each family's signals land in it, and what the decoder draws along it.
 
     Args:
-        r: Frequencies.
-        latent: For each family, the latent of its signal at every r.
-        times: Time grid.
-        drawn: What the decoder makes of some values of the latent.
+        arrays: `latent_r`, `[r]`, frequencies; `families`, names; `latent`, `[member, family, r]`; `times`, `[time]`;
+            `decoded_z`, `[member, z]`, some latents; `decoded`, `[member, z, time]`, what the decoder makes of them.
+        shown: The member that is shown.
         title: Title of the figure.
     """
+    latents = zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True)
+    drawn = list(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
     figure, (left, right) = panel_grid(2, 2, 5.0, 3.2)
-    for (name, values), (color, style) in zip(latent.items(), SERIES, strict=False):
-        left.plot(r, values, color=color, linestyle=style, linewidth=1.3, label=family_formula(name))
+    for (name, values), (color, _) in zip(latents, SERIES, strict=False):  # points: a latent may jump between frequencies
+        left.plot(arrays["latent_r"], values, ".", color=color, markersize=2.5, label=family_formula(name))
     left.set(xlabel="frequency r, radians per unit of time", ylabel="latent z", title="the latent of every signal")
-    left.legend(frameon=False, fontsize=8)
-    for (z, values), color in zip(drawn.items(), colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
-        right.plot(times, values, color=color, linewidth=1.6, label=f"z = {z:.2g}")
+    left.legend(frameon=False, fontsize=8, markerscale=3, ncols=3, loc="upper center", bbox_to_anchor=(0.5, -0.18))
+    for (z, values), color in zip(drawn, colormaps["cividis"](np.linspace(0, 0.92, len(drawn))), strict=True):
+        right.plot(arrays["times"], values, color=color, linewidth=1.6, label=f"z = {z:.2g}")
     right.set(xlabel=TIME, ylabel="value", title="what the decoder draws as z moves")
     right.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1, 0.5))
     figure.suptitle(title)

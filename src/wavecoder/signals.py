@@ -225,6 +225,8 @@ class SinusoidSource:
         val_size: Number of validation signals.
         test_frequency: r of the test signal sin(r t).
         seed: Which training and validation signals are drawn.
+        fresh_sigma: Standard deviation of r in new training signals, if another one: a larger one shows a network more of the
+            rare frequencies. None for `sigma`.
 
     Example:
         >>> source = SinusoidSource(train_size=1000)
@@ -242,6 +244,7 @@ class SinusoidSource:
         val_size: int = 1_000,
         test_frequency: float = 1.0,
         seed: int = 0,
+        fresh_sigma: float | None = None,
     ) -> None:
         self.families = families
         self.sigma = sigma
@@ -251,6 +254,7 @@ class SinusoidSource:
         self.val_size = val_size
         self.test_frequency = test_frequency
         self.seed = seed
+        self.fresh_sigma = sigma if fresh_sigma is None else fresh_sigma
 
     def times(self, device: Device) -> Float[Tensor, " time"]:
         return time_grid(self.signal_length, self.dt, device)
@@ -259,7 +263,7 @@ class SinusoidSource:
         return sample(self.train_size, self.families, self.sigma, generator(device, self.seed, "training signals"))
 
     def fresh(self, keys: Sequence[Generator], count: int) -> Sinusoids:
-        drawn = [sample(count, self.families, self.sigma, key).parameters for key in keys]
+        drawn = [sample(count, self.families, self.fresh_sigma, key).parameters for key in keys]
         return Sinusoids(*(torch.cat(values) for values in zip(*drawn, strict=True)))
 
     def validation_set(self, device: Device) -> Sinusoids:

@@ -17,7 +17,7 @@ from wavecoder.engine.compiled import CompiledEngine, unsupported_reason
 from wavecoder.engine.pytorch import PyTorchEngine
 from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.training.data import Noise
+from wavecoder.training.noise import Noise
 
 pytestmark = pytest.mark.skipif(bindings.library() is None, reason=f"nothing was compiled for {bindings.instruction_set()}")
 

@@ -19,7 +19,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler
 from wavecoder.engine.bindings import ACTIVATIONS, LOSSES
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
-from wavecoder.training.data import Noise
+from wavecoder.training.noise import Noise
 
 SEED, MEMBERS, STEPS = 5, 3, 80
 TOLERANCE = 1e-5  # of losses, relative

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from wavecoder.paper.report import write_report
 from wavecoder.runs import results
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.training.files import write_arrays
 
 TIMES = np.arange(50) / 10

@@ -25,8 +25,8 @@ from omegaconf.basecontainer import BaseContainer
 
 import wavecoder
 from wavecoder.runs.api import _override
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.results import write_results
-from wavecoder.runs.settings import SettingError
 
 SMALL: dict[str, Any] = {
     "debug": "quick",

@@ -6,7 +6,7 @@ import pytest
 from conftest import Run, composed
 
 from wavecoder.runs import checks, foreign
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 UNKNOWN = {
     "+data.train_sze=5": "data.train_sze: no such setting; did you mean data.train_size?",

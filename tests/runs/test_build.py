@@ -14,8 +14,9 @@ from torch import Tensor, nn
 
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs.build import choose_network, make_loss, make_optimization
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import set_keys
-from wavecoder.runs.settings import SettingError, from_config
+from wavecoder.runs.settings import from_config
 from wavecoder.runs.targets import allowing
 from wavecoder.runs.training_checks import check_training
 

@@ -217,6 +217,16 @@ def test_losses_can_be_chosen(run_train: Run, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    "choice", [("model=glob(*)", "latent=1"), ("scheduler=glob(*)",), ("noise.train_std=[0,1],[0.5,0.1],0.3",)]
+)
+def test_every_network_schedule_and_training_noise_trains(run_train: Run, tmp_path: Path, choice: tuple[str, ...]) -> None:
+    done = run_train("-m", *SHORT, "~callbacks.figures", "num_seeds=2", "noise.train_between=schedule", "sweep=mine", *choice)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert len(records(tmp_path / "outputs" / "sweeps" / "mine")) >= 3
+
+
+@pytest.mark.slow
 def test_engines_agree(run_train: Run, tmp_path: Path) -> None:
     if library() is None:
         pytest.skip("nothing was compiled for this CPU")

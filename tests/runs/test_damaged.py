@@ -19,9 +19,9 @@ from damages import DAMAGES, Touch
 import wavecoder
 from wavecoder.paper.report import write_report
 from wavecoder.runs import status
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import CHECKSUM, load_record, read_record, write_results
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import DATABASE, State, Store
 from wavecoder.runs.tasks import TASKS, read_batches
 from wavecoder.runs.tensorboard import Links

@@ -15,8 +15,8 @@ from numpy import ndarray
 from wavecoder.files import FileError, Recording, open_signals, read_rows
 from wavecoder.runs.denoise import denoise
 from wavecoder.runs.denoiser import Denoiser
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained, load
-from wavecoder.runs.settings import SettingError
 
 pytestmark = pytest.mark.xdist_group("denoise")  # one network for all
 

@@ -11,7 +11,7 @@ from conftest import Run, composed, made_up_record, record_of, records, run_comm
 
 import wavecoder
 from wavecoder.runs import results, tables
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.training.diverged import Diverged
 
 DIVERGES: dict[str, Any] = {

@@ -8,7 +8,8 @@ from conftest import composed, settings_with
 
 from wavecoder.runs.build import make_source
 from wavecoder.runs.dry_run import try_signals
-from wavecoder.runs.settings import SettingError, from_config
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import from_config
 
 
 @pytest.mark.parametrize(

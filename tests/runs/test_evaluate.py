@@ -20,9 +20,9 @@ from wavecoder.runs import evaluate as command
 from wavecoder.runs import tables
 from wavecoder.runs.api import train
 from wavecoder.runs.evaluate import evaluate
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained, load
 from wavecoder.runs.measure import DATA_SEED, Measured, Wanted
-from wavecoder.runs.settings import SettingError
 from wavecoder.signals import SinusoidSource, add_noise, own_training_sets, sinusoids, time_grid
 from wavecoder.training.files import read_arrays
 
@@ -109,6 +109,22 @@ def test_errors_by_family(trained: Path) -> None:
         signal = sinusoids(torch.tensor([number]), r[1:2], list(FAMILIES)).evaluate(times)
         expected = (model.reconstruct(signal) - signal).square().mean((1, 2))
         assert errors[family]["autoencoder"][:, 1] == pytest.approx(expected.numpy(), rel=1e-4)
+    noisy = measured.errors_by_family(r, times, noise=0.5)
+    assert {name: values.shape for name, values in noisy["sin"].items()} == {
+        "autoencoder": (3, 3),
+        **dict.fromkeys(["SVD", "PCA", "Wiener", "Bayes"], (1, 3)),
+    }
+    assert all((of_family["Bayes"] < of_family["autoencoder"]).mean() > 0.9 for of_family in noisy.values())
+
+
+def test_errors_by_noise_are_those_of_the_record(trained: Path) -> None:
+    measured = Measured(load(trained / "auto-3", "all"), Wanted(noise=[0.5]))
+    errors = measured.errors_by_noise([0.5, 1.0])
+    assert set(errors) == {"autoencoder", "SVD", "PCA", "Wiener", "Bayes"}
+    for label, name in {"SVD": "svd", "Wiener": "wiener", "Bayes": "bayes"}.items():  # on other noise, and half of the signals
+        assert errors[label][0, 0] == pytest.approx(measured.record["references"][name]["val/mse_noise_0.5"], rel=0.15)
+    of_members = measured.record["metrics"]["val/mse_noise_0.5"]["per_seed"]
+    assert errors["autoencoder"][:, 0] == pytest.approx(of_members, rel=0.15)
 
 
 @pytest.mark.slow
@@ -136,7 +152,8 @@ def test_one_run_and_two_on_the_command_line(trained: Path, tmp_path: Path) -> N
     assert (of_run["folder"], of_run["weights"], of_run["num_seeds"]) == (str(trained / "auto-3"), "last", 3)
     assert len(of_run["metrics"]["val/mse_noise_0.05"]["per_seed"]) == 3
     assert set(of_run["references"]) == {"svd", "pca", "wiener", "bayes"}
-    figures = {f"{name}.{kind}" for name in ("sine_noise_0.05", "sine_noise_0.3", "error_frequency") for kind in ("png", "svg")}
+    noisy = [f"{name}_noise_{std}" for name in ("sine", "error_frequency") for std in (0.05, 0.3)]
+    figures = {f"{name}.{kind}" for name in (*noisy, "error_frequency", "error_noise") for kind in ("png", "svg")}
     assert {file.name for file in (folder / "figures").iterdir()} == figures
 
     two = run_script("evaluate.py", tmp_path, str(trained / "auto-1"), str(trained / "auto-3"), "--output", "new/two")

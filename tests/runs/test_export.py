@@ -23,8 +23,8 @@ from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import exporters
 from wavecoder.runs.export import export
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained
-from wavecoder.runs.settings import SettingError
 from wavecoder.scaling import Scaling
 from wavecoder.training.files import write_atomically
 

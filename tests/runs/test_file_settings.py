@@ -12,10 +12,12 @@ from conftest import ROOT, composed, run_command, run_script
 
 from wavecoder.runs import results
 from wavecoder.runs.build import make_source
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.run import warn_of_scale
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.runs.training_checks import check_training
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.noise import Noise
 
 ROWS = np.random.default_rng(0).standard_normal((50, 12))
 

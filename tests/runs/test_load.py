@@ -21,9 +21,9 @@ from wavecoder.engine.bindings import library
 from wavecoder.engine.compiled import CompiledEngine
 from wavecoder.engine.pytorch import PyTorchEngine
 from wavecoder.runs import rows
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import load
 from wavecoder.runs.results import write_results
-from wavecoder.runs.settings import SettingError
 from wavecoder.training.files import read_arrays
 
 RUNS = ["auto-1", "auto-3", "pytorch-1", "pytorch-3"]

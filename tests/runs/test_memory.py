@@ -9,8 +9,9 @@ from conftest import composed, run_command, settings_with
 
 from wavecoder.runs import memory
 from wavecoder.runs.build import choose_network
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.memory import Size, check_memory, estimate
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.runs.training_checks import _size_of
 
 SMALL = Size(13_375, 400)

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.overrides import CONF, check_choices, options_first, quote_whole_numbers, sorted_options
-from wavecoder.runs.settings import SettingError
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from omegaconf import OmegaConf
 from same_end import assert_same_end
 
 from wavecoder.runs import results, resume
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import without_hydra
-from wavecoder.runs.settings import SettingError, from_config
+from wavecoder.runs.settings import from_config
 
 
 def _begun(folder: Path, *overrides: str) -> Path:

@@ -7,8 +7,9 @@ from conftest import composed
 
 from wavecoder import networks
 from wavecoder.runs.cli import CONF
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.names import RENAMED
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.settings import Settings, from_config
 
 
 def checked(*overrides: str) -> Settings:
@@ -21,7 +22,7 @@ def test_every_option_names_a_class_and_arguments_that_it_takes(group: str) -> N
     for file in sorted((CONF / group).glob("*.yaml")):
         option = yaml.safe_load(file.read_text(encoding="utf-8"))
         target = option.get(group, option)["_target_"]
-        assert target.startswith(("torch.nn.", "torch.optim.", "wavecoder.networks.")), file
+        assert target.startswith(("torch.nn.", "torch.optim.", "wavecoder.networks.", "wavecoder.fourier.")), file
 
 
 def test_models_name_the_networks_of_the_package() -> None:
@@ -51,7 +52,12 @@ def test_every_key_has_a_comment(file: Path) -> None:
         (["latent.dim=40", "data.signal_length=40"], r"latent\.dim=40: must be below data\.signal_length=40"),
         (["noise.eval_std=[0.1,-1]"], r"noise\.eval_std=\[0\.1,-1\.0\]: must be numbers above 0"),
         (["noise.eval_std=[1,1]"], r"noise\.eval_std"),
-        (["noise.train_std=-0.1"], r"noise\.train_std=-0\.1: must be 0 or more"),
+        (["noise.train_std=-0.1"], r"noise\.train_std=-0\.1: must be a number, 0 or more, or two"),
+        (["noise.train_std=[0.1]"], r"noise\.train_std=\[0\.1\]: must be a number, 0 or more, or two"),
+        (["noise.train_std=[1,0.1]"], r"noise\.train_std=\[1,0\.1\]: must be two numbers, the first below the second"),
+        (["noise.train_std=[0,1]", "noise.train_between=log_uniform"], r"noise\.train_std=\[0,1\]: must be .* and above 0"),
+        (["noise.train_between=normal"], r"noise\.train_between=normal: must be one of uniform, log_uniform, schedule"),
+        (["data.fresh_sigma=3"], r"data\.fresh_sigma=3\.0: must be null, or with data\.fresh=true a number above 0"),
         (["noise.copies=0"], r"noise\.copies=0: must be at least 1"),
         (["noise.draws=0"], r"noise\.draws=0: must be at least 1"),
         (["data.batch_size=30000"], r"data\.batch_size=30000: must be at most data\.train_size=20000"),

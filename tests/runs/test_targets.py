@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 import wavecoder
 from wavecoder.paper.report import write_report
 from wavecoder.runs import cli, commands, foreign, targets, typed
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.targets import allowing, resolve
 
 PAYLOAD = """

@@ -8,7 +8,7 @@ import pytest
 import torch
 from conftest import settings_with
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.values import annotations, describe, fits, leaves, numbers
 
 if TYPE_CHECKING:

@@ -21,9 +21,10 @@ from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member, reconstruction_figure
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
 from wavecoder.training.files import of_member, read_arrays
 from wavecoder.training.fit import fit
+from wavecoder.training.noise import Noise
 
 
 @pytest.mark.parametrize("first", [True, False])

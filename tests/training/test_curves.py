@@ -15,7 +15,7 @@ from wavecoder.training.callbacks.latent_points import LatentPoints
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.training_error import TrainingError
 from wavecoder.training.curves import TensorBoardCurves, layout, tag_of
-from wavecoder.training.data import Noise
+from wavecoder.training.noise import Noise
 
 METRICS = ["val/mse", "val/mse_noise_0.1", "sine/mse_noise_0.1", "sine/mean_mse_noise_0.1", "train/mse", "linear/excess"]
 

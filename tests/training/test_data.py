@@ -12,7 +12,8 @@ from torch import Tensor
 from wavecoder.metrics import ErrorMeter
 from wavecoder.references import PCA, SVD, moments_of
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
+from wavecoder.training.noise import Noise
 
 
 def datamodule(

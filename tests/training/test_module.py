@@ -18,8 +18,8 @@ from torch.optim.lr_scheduler import LinearLR
 from wavecoder.engine import choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
-from wavecoder.training.data import Noise
 from wavecoder.training.module import AutoencoderModule
+from wavecoder.training.noise import Noise
 
 MakeNetwork = Callable[[], nn.Module]
 

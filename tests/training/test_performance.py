@@ -20,7 +20,8 @@ from wavecoder.metrics import EvaluationBatch
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.signals import Sinusoids
 from wavecoder.training import data
-from wavecoder.training.data import Noise, TrainingChunk
+from wavecoder.training.data import TrainingChunk
+from wavecoder.training.noise import Noise
 
 aten = torch.ops.aten
 

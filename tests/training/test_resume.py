@@ -26,8 +26,9 @@ from wavecoder.training.callbacks.signals import SignalHandlers
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
+from wavecoder.training.noise import Noise
 
 EPOCHS, CHUNKS = 3, 6  # of 7 steps, the last one of 5
 

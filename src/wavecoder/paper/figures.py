@@ -186,12 +186,10 @@ def _note(jobs: Sequence[Job], copies: bool) -> str:
 
 def _latent(arrays: Arrays, title: str) -> Figure:
     """The latent: of signals of a file, or a one-dimensional one of sinusoids."""
-    shown = arrays["shown"]
+    shown = int(arrays["shown"])
     if "families" not in arrays:
         return plots.latent_points(arrays["latent"][shown], arrays.get("labels"), title)
-    curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
-    decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
-    return plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title)
+    return plots.latent_curves(arrays, shown, title)
 
 
 def _convergence(tied: Sequence[Job]) -> Named:

@@ -23,8 +23,8 @@ from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
 from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.results import dead, diverged_seeds, problem
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
 from wavecoder.training.files import ARRAYS, read_arrays, write_atomically

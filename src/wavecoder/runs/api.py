@@ -12,7 +12,7 @@ from numbers import Integral, Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig

@@ -15,9 +15,9 @@ from hydra.conf import HydraConf
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import CONF
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import resolve, targets_in
 from wavecoder.runs.values import annotations, as_plain, refuse_unfit_values
 

@@ -17,8 +17,9 @@ from wavecoder.file_source import FileSource
 from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
 from wavecoder.runs.arguments import check_arguments, parameters, refuse_unknown_arguments
+from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.resolvers import given_overrides, option_name, overridden_keys, own_settings, set_keys, target_is_replaced
-from wavecoder.runs.settings import SettingError, Settings, as_typed
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.targets import resolve
 from wavecoder.signals import SinusoidSource
 
@@ -168,7 +169,7 @@ def make_source(settings: Settings) -> SinusoidSource | FileSource:
         assert data.sigma is not None
         assert data.test_frequency is not None
         of_grid = (data.signal_length, data.dt, data.train_size, data.val_size)
-        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed)
+        return SinusoidSource(data.families, data.sigma, *of_grid, data.test_frequency, data.seed, data.fresh_sigma)
     arguments = (data.path, data.key, data.labels, data.scaling, data.signal_length, data.dt)
     try:
         return _file_source(*arguments, data.train_size, data.val_size, data.seed, files=tuple(stamp(data.path)))

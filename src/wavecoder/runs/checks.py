@@ -25,9 +25,10 @@ from wavecoder.runs.arguments import check_hydra, check_objects
 from wavecoder.runs.fingerprints import FINGERPRINT
 from wavecoder.runs.foreign import check_trusted, refuse_links
 from wavecoder.runs.job import RUN_FOLDERS, is_first_process, remember_new_folders
+from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.plan import Composer, Job
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
-from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
+from wavecoder.runs.settings import OF_SWEEPS, Settings, from_config
 from wavecoder.runs.targets import resolve
 
 _OWN_SWEEPER = "basic"  # it takes the place of Hydra's

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from wavecoder.runs import completion, foreign, hooks, job, resolvers, resume, targets
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.overrides import (
     CONF,
@@ -36,7 +37,7 @@ from wavecoder.runs.overrides import (
     sorted_options,
     suggestion,
 )
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.text import plain
 from wavecoder.training.ending import saying_when_ended
 from wavecoder.training.files import rename_damaged, write_atomically

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.text import plain_lines
 
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import Settings
 from wavecoder.signals import SignalSource, SinusoidSource, add_noise
 
 _SIGNALS = 64
@@ -33,7 +34,9 @@ def try_signals(settings: Settings, source: SignalSource | None = None) -> None:
         if not _has_squares(clean):
             raise SettingError(f"data.path={settings.data.path}: has values whose squares 32 bits cannot hold; data.scaling=set")
     noise = settings.noise
-    for setting, std in [*(("noise.eval_std", std) for std in noise.eval_std), ("noise.train_std", noise.train_std)]:
+    of_training = noise.train_std if isinstance(noise.train_std, list) else [noise.train_std]
+    levels = {"noise.eval_std": noise.eval_std, "noise.train_std": of_training}
+    for setting, std in ((setting, std) for setting, stds in levels.items() for std in stds):
         if std > 0 and not _is_kept(std, clean):
             raise SettingError(f"{setting}={std}: must leave a trace in 32 bits and have squares there, as 1e-6 to 1e14 do")
 
@@ -44,7 +47,8 @@ def _sinusoids(settings: Settings) -> Tensor:
     assert data.sigma is not None
     assert data.test_frequency is not None
     sizes = (data.signal_length, data.dt, _SIGNALS, _SIGNALS)
-    source = SinusoidSource(data.families, data.sigma, *sizes, data.test_frequency, data.seed)
+    sigma = max(data.sigma, data.fresh_sigma or 0)
+    source = SinusoidSource(data.families, sigma, *sizes, data.test_frequency, data.seed)
     times, signals = source.times("cpu"), source.validation_set("cpu")
     if not (times.isfinite().all() and (times.diff() > 0).all()):
         raise SettingError(f"data.dt={data.dt}: must give times 0, dt, 2 dt, … that are finite and distinct in 32 bits")

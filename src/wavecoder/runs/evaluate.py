@@ -16,10 +16,10 @@ from rich.console import Console
 
 from wavecoder.families import FAMILIES
 from wavecoder.runs import results, tables
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import load
 from wavecoder.runs.measure import Measured, Wanted
 from wavecoder.runs.screen import say
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.threads import torch_threads
 from wavecoder.signals import Prior
 from wavecoder.training.files import write_atomically, write_figure

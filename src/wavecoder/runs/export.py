@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 from wavecoder.training.files import write_atomically
 
 SUFFIXES = (".onnx", ".pt2")

@@ -18,8 +18,8 @@ from torch.export import Dim, ExportedProgram
 
 from wavecoder.ensemble import Ensemble, reconstruction
 from wavecoder.rng import generator
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained
-from wavecoder.runs.settings import SettingError
 from wavecoder.scaling import Scaling
 
 EXTRA_FILE = "wavecoder.json"

@@ -10,7 +10,8 @@ from omegaconf.errors import InterpolationResolutionError
 
 from wavecoder.files import SUFFIXES, FileError
 from wavecoder.files.collection import Collection, sizes, stamp
-from wavecoder.runs.settings import SettingError, count_processes
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import count_processes
 
 _BATCH_SIZE = 64  # as of the other data
 

@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
 
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import own_settings
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import check_targets
 
 _COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or takes what is sent as code

@@ -20,9 +20,9 @@ from omegaconf import DictConfig, read_write
 from wavecoder.runs import cli, results, resume
 from wavecoder.runs.fingerprints import known_fingerprints, name_lost_record, note_fingerprint
 from wavecoder.runs.kinds import set_aside_wrong_kinds
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
-from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
 from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 

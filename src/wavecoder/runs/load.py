@@ -16,9 +16,9 @@ from wavecoder.references import Moments, Reference, fitted_references, pooled_m
 from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
 from wavecoder.runs.denoiser import denoise
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.rows import Array, apply_to_rows
 from wavecoder.runs.saved import DATA_STATE, SavedRun, UnreadableError, read_run, run_folders
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.targets import allowing
 from wavecoder.runs.threads import engine_threads
 from wavecoder.scaling import Scaling

@@ -4,32 +4,40 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from matplotlib.figure import Figure
 from numpy import ndarray
 from torch import Tensor
 
+from wavecoder import plots
+from wavecoder.error_figures import frequency_figure, noise_figure
 from wavecoder.families import FAMILIES
 from wavecoder.file_source import FileSource
-from wavecoder.frequency_errors import frequency_figure
 from wavecoder.references import fitted_references, moments_of
+from wavecoder.rng import generator
 from wavecoder.runs import build, results
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained
-from wavecoder.runs.settings import SettingError
-from wavecoder.signals import Prior, SignalSource, sinusoids, training_signals
+from wavecoder.signals import Prior, SignalSource, add_noise, sinusoids, training_signals
 from wavecoder.training.callbacks.figures import (
     examples_figure,
     file_reconstructions,
+    latent_curves,
     median_member,
     noisy_reconstructions,
     reconstruction_figure,
 )
 from wavecoder.training.callbacks.references import errors_of, measured, ratios
-from wavecoder.training.data import EvaluationBatches, Noise, SignalDataModule
+from wavecoder.training.data import EvaluationBatches, SignalDataModule
 from wavecoder.training.module import AutoencoderModule
+from wavecoder.training.noise import Noise
 
 DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly that of one's training
+_COPIES = 8  # noisy ones of a signal, whose mean error is drawn over its frequency
+_LEVELS = (0.05, 2.0, 12)  # of noise, at which errors are drawn: the least, the greatest, how many
+_SIGNALS = 500  # at each of them, at most
 _FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
 _SAME = 1e-4  # relative difference of moments that rounding on another machine may make
 _REACH = 3.0  # of these, in standard deviations of r
@@ -116,6 +124,14 @@ class Measured:
         described = {key: self.model.results[key] for key in ("network", "latent_dim", "seed", "num_seeds", "engine")}
         return described | {"metrics": summaries, "references": references}
 
+    @torch.no_grad()
+    def _figures_of_latent(self, prior: Prior) -> Iterator[tuple[str, Figure]]:
+        arrays: dict[str, Any] = {key: each.float().cpu().numpy() for key, each in latent_curves(prior, self._module).items()}
+        shown = int(median_member(self._module.meter.compute()["val/mse"]))
+        if arrays and np.isfinite(arrays["latent"][shown]).all():  # of one dimension, and has not diverged
+            arrays |= {"families": np.array(prior.families), "times": prior.times.cpu().numpy()}
+            yield "latent", plots.latent_curves(arrays, shown, f"The latent of the {self.model.label} autoencoder")
+
     def figures(self) -> Iterator[tuple[str, Figure]]:
         """The figures and their names: reconstructions as at the end of a run, and errors over frequency and family."""
         shown = int(median_member(self._module.meter.compute()["val/mse"]))
@@ -132,31 +148,61 @@ class Measured:
             yield "reconstructions", examples_figure(arrays, self.model.label)
         prior, trained = self.source.prior(self.model.device), self.training.prior(self.model.device)
         if prior is not None and trained is not None:
-            errors = self.errors_by_family(r := self._frequencies(prior, trained), prior.times)
-            title = f"Errors of the {self.model.label} autoencoder, latent {self.model.latent_dim}, on clean signals"
-            of_training = (trained.families, trained.sigma)
-            yield "error_frequency", frequency_figure(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
+            yield from self._figures_of_distribution(prior, trained)
+
+    def _figures_of_distribution(self, prior: Prior, trained: Prior) -> Iterator[tuple[str, Figure]]:
+        r, of_training = self._frequencies(prior, trained), (trained.families, trained.sigma)
+        of_network = f"{self.model.label} autoencoder, latent {self.model.latent_dim}"
+        for std in (0.0, *self.noise):
+            errors = self.errors_by_family(r, prior.times, std)
+            title = f"Errors of the {of_network}, " + (f"at noise {std}" if std else "on clean signals")
+            name = f"error_frequency_noise_{std}" if std else "error_frequency"
+            yield name, frequency_figure(r.cpu().numpy(), errors, *of_training, prior.sigma, title)
+        levels = np.geomspace(*_LEVELS)
+        yield "error_noise", noise_figure(levels, self.errors_by_noise(levels.tolist()), f"Errors of the {of_network}")
+        yield from self._figures_of_latent(prior)
 
     def _frequencies(self, *priors: Prior) -> Tensor:
         reach = _REACH * max(prior.sigma for prior in priors)
         return torch.linspace(-reach, reach, _FREQUENCIES, device=self.model.device)
 
-    def errors_by_family(self, r: Float[Tensor, " r"], times: Float[Tensor, " time"]) -> ByFamily:
-        """Errors on clean signals of these frequencies, by family and model, of all families that there are.
+    def errors_by_family(self, r: Float[Tensor, " r"], times: Float[Tensor, " time"], noise: float = 0.0) -> ByFamily:
+        """Errors on signals of these frequencies, by family and model, of all families that there are.
+
+        Args:
+            r: The frequencies.
+            times: The time grid.
+            noise: Standard deviation of the noise in the inputs; the errors are means over some copies.
 
         Returns:
-            For each family the mean squared error per value of the autoencoder's members, `[member, r]`, and of the references
-            that do more than denoise, `[1, r]`.
+            For each family the mean squared error per value of the autoencoder's members, `[member, r]`, and of the references,
+            `[1, r]`; those that only denoise are left out where there is no noise.
         """
         errors = {}
         for number, name in enumerate(FAMILIES):
             family = torch.full_like(r, number, dtype=torch.int64)
             clean = sinusoids(family, r, list(FAMILIES)).evaluate(times)
-            made = {"autoencoder": self._module.divergence.masked(self.model.reconstruct(clean))}
-            plain = [each for each in self.references.values() if not each.denoises]
-            made |= {each.label: each.reconstruct(clean, 0.0)[None] for each in plain}
-            errors[name] = {label: (values - clean).square().mean(-1).cpu().numpy() for label, values in made.items()}
-        return errors
+            errors[name] = self._errors(clean.repeat(_COPIES if noise else 1, 1), noise, number)
+        return {
+            name: {label: values.reshape(len(values), -1, len(r)).mean(1) for label, values in of_family.items()}
+            for name, of_family in errors.items()
+        }
+
+    def errors_by_noise(self, levels: Sequence[float]) -> Mapping[str, Float[ndarray, "member level"]]:
+        """Errors on validation signals at some levels of noise: of the autoencoder's members and of the references."""
+        datamodule = self._datamodule
+        clean = self.source.validation_set(datamodule.device).evaluate(datamodule.times)
+        key = generator(clean.device, self.data_seed, "signals at levels of noise")
+        clean = clean[torch.randperm(len(clean), generator=key, device=clean.device)[:_SIGNALS]]
+        at_levels = [self._errors(clean, std, number) for number, std in enumerate(levels)]
+        return {label: np.stack([errors[label].mean(1) for errors in at_levels], axis=1) for label in at_levels[0]}
+
+    def _errors(self, clean: Float[Tensor, "signal time"], noise: float, key: int) -> dict[str, Float[ndarray, "member signal"]]:
+        noisy = add_noise(clean, noise, generator(clean.device, self.data_seed, "errors", noise, key)) if noise else clean
+        made = {"autoencoder": self._module.divergence.masked(self.model.reconstruct(noisy))}
+        used = [each for each in self.references.values() if noise or not each.denoises]
+        made |= {each.label: each.reconstruct(noisy, noise)[None] for each in used}
+        return {label: (values - clean).square().mean(-1).cpu().numpy() for label, values in made.items()}
 
 
 class _DataModule(SignalDataModule):

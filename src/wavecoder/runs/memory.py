@@ -8,7 +8,8 @@ from typing import NamedTuple
 import psutil  # type: ignore[import-untyped]
 
 from wavecoder.families import FAMILIES
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import Settings
 
 _PROCESS = 500_000_000  # Python, PyTorch and Lightning
 _USUAL = {

@@ -14,7 +14,7 @@ from hydra.core.override_parser.types import ChoiceSweep, RangeSweep
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 _PACKAGE = Path(__file__).parents[1]
 CONF = _PACKAGE / "conf"  # in an installed package

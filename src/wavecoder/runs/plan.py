@@ -17,8 +17,9 @@ from hydra.core.override_parser.types import ChoiceSweep, Override, RangeSweep
 from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.runs import results
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import folder_name
-from wavecoder.runs.settings import OF_SWEEPS, SettingError
+from wavecoder.runs.settings import OF_SWEEPS
 
 _MOST_JOBS = 1_000_000  # of a sweep: more would fill the memory before the first one starts
 STACKS = ".stacks"  # the folder in a sweep's of ensembles that stand for several jobs

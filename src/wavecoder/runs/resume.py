@@ -15,7 +15,8 @@ from omegaconf.errors import OmegaConfBaseException
 from wavecoder.runs import results
 from wavecoder.runs.fingerprints import known_fingerprints
 from wavecoder.runs.hydra_files import read_config, read_overrides
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.limits import SettingError, as_typed
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.training.files import DamagedError
 
 _TYPED_ONLY = ("allow_targets", "extend")  # what a file cannot ask for
@@ -146,6 +147,10 @@ def _check_extension(config: DictConfig, settings: Settings, folder: Path, recor
     if filled := [str(key) for key in config.scheduler if OmegaConf.is_missing(config.scheduler, key)]:
         said = "was filled in for the run's own epochs, at whose end the schedule has ended"
         raise SettingError(f"extend=true: scheduler.{filled[0]} {said}")
+    if settings.noise.train_between == "schedule" and isinstance(settings.noise.train_std, list):
+        raise SettingError(
+            f"extend=true: noise.train_std={as_typed(settings.noise.train_std)} has ended with the run's own epochs"
+        )
     before, now = _epochs_of(settings, record), int(settings.trainer["max_epochs"])
     if now < before:
         raise SettingError(f"{_EPOCHS}={now}: must be above the {before} of the run that extend=true continues")

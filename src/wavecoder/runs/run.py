@@ -23,18 +23,20 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables, typed
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.process import silence_libraries
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
-from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
+from wavecoder.runs.settings import OF_SWEEPS, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
 from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers
 from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
-from wavecoder.training.data import Noise, SignalDataModule
+from wavecoder.training.data import SignalDataModule
 from wavecoder.training.ending import die_of
 from wavecoder.training.fit import Outcome, fit
 from wavecoder.training.module import AutoencoderModule
+from wavecoder.training.noise import Noise
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +78,7 @@ def prepare(config: DictConfig) -> Run:
         engine = choose(problem, settings.engine.name)
     datamodule = SignalDataModule(
         build.make_source(settings),
-        Noise(settings.noise.eval_std, settings.noise.train_std, settings.noise.copies, settings.noise.draws),
+        Noise(**vars(settings.noise), steps=settings.steps),
         settings.data.batch_size * settings.accumulate,
         settings.seed,
         settings.num_seeds,
@@ -227,6 +229,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "noise": {
             "eval_std": list(settings.noise.eval_std),
             "train_std": settings.noise.train_std,
+            "train_between": settings.noise.train_between,
             "draws": settings.noise.draws,
         },
         "data_seed": settings.data.seed,

@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.hydra_files import read_config
-from wavecoder.runs.settings import SettingError, Settings, from_config
+from wavecoder.runs.limits import SettingError
+from wavecoder.runs.settings import Settings, from_config
 from wavecoder.training.checkpoints import read_checkpoint
 from wavecoder.training.files import DamagedError
 

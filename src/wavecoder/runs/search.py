@@ -20,11 +20,11 @@ from rich.console import Console
 
 from wavecoder.runs import cli, results, typed
 from wavecoder.runs.hydra_files import read_config
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
 from wavecoder.runs.resolvers import given_overrides
 from wavecoder.runs.screen import say
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import slurm_name
 from wavecoder.runs.store import read_sweep
 from wavecoder.runs.sweep import conclude

@@ -8,12 +8,13 @@ checked by that class.
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Optional, TypeAlias
 
-from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
+from omegaconf import MISSING, DictConfig, OmegaConf, open_dict, read_write
 
 from wavecoder.families import FAMILIES
+from wavecoder.runs.limits import is_number, is_positive, is_whole, require, require_choice, require_flags
 
 if TYPE_CHECKING:  # what is null in conf/data/file.yaml is filled in by `from_config`
     FromFile: TypeAlias = int
@@ -27,57 +28,9 @@ else:  # as OmegaConf reads it, in all its versions
 OF_SWEEPS = ("sweep", "jobs_per_task", "stack_seeds", "detach", "table", "allow_targets")
 """Settings of a command as a whole, which no job of a sweep has, and which are no part of what a run is."""
 
-_CHOICES = {
-    "basis": ("fitted", "population"),
-    "data.scaling": ("none", "set", "signal"),
-    "engine.name": ("auto", "compiled", "pytorch"),
-    "on_divergence": ("auto", "freeze", "stop"),
-    "trainer.gradient_clip_algorithm": ("norm", "value"),
-    # 16-mixed is left out: all members would share one loss scale
-    "trainer.precision": ("32-true", "64-true", "bf16-true", "bf16-mixed"),
-}
-
 
 _POSITIVE = ("max_epochs", "num_nodes", "check_val_every_n_epoch", "accumulate_grad_batches", "log_every_n_steps")
 _COUNTS = dict.fromkeys(_POSITIVE, 1) | {"num_sanity_val_steps": -1}  # of the trainer: the least that each can be; -1 for all
-
-
-class SettingError(ValueError):
-    """A setting that cannot be used. Its message is one line: the setting, the value given, what is allowed."""
-
-
-def _require(holds: bool, setting: str, value: object, allowed: str) -> None:
-    if not holds:
-        raise SettingError(f"{setting}={as_typed(value)}: must be {allowed}")
-
-
-def as_typed(value: object) -> str:
-    """A value as the command line has it."""
-    if is_dataclass(value) and not isinstance(value, type):  # a group of ours, to which a value refers
-        value = asdict(value)
-    if isinstance(value, list | ListConfig):
-        return f"[{','.join(map(as_typed, value))}]"
-    if isinstance(value, dict | DictConfig):
-        return f"{{{','.join(f'{key!s}:{as_typed(each)}' for key, each in value.items())}}}"
-    return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)
-
-
-def _require_flags(settings: object, prefix: str, *names: str) -> None:
-    for name in names:
-        value = getattr(settings, name)
-        _require(isinstance(value, bool), f"{prefix}{name}", value, "true or false")
-
-
-def _require_choice(setting: str, value: object) -> None:
-    _require(value in _CHOICES[setting], setting, value, f"one of {', '.join(_CHOICES[setting])}")
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
-
-
-def _is_positive(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 
 @dataclass
@@ -87,7 +40,7 @@ class LatentSettings:
     dim: int = MISSING
 
     def __post_init__(self) -> None:
-        _require(self.dim >= 1, "latent.dim", self.dim, "at least 1")
+        require(self.dim >= 1, "latent.dim", self.dim, "at least 1")
 
 
 @dataclass
@@ -95,17 +48,30 @@ class NoiseSettings:
     """conf/noise"""
 
     eval_std: list[float] = MISSING
-    train_std: float = MISSING
+    train_std: Any = MISSING  # a number, or two
+    train_between: str = "uniform"  # as in runs before there was a choice
     copies: int = MISSING
     draws: int = 1  # as in runs before there was a choice
 
     def __post_init__(self) -> None:
         for std in self.eval_std:
-            _require(_is_positive(std), "noise.eval_std", self.eval_std, "numbers above 0 (noise=none for no noise)")
-        _require(len(set(self.eval_std)) == len(self.eval_std), "noise.eval_std", self.eval_std, "different from one another")
-        _require(self.copies >= 1, "noise.copies", self.copies, "at least 1")
-        _require(self.draws >= 1, "noise.draws", self.draws, "at least 1")
-        _require(0 <= self.train_std < math.inf, "noise.train_std", self.train_std, "0 or more")
+            require(is_positive(std), "noise.eval_std", self.eval_std, "numbers above 0 (noise=none for no noise)")
+        require(len(set(self.eval_std)) == len(self.eval_std), "noise.eval_std", self.eval_std, "different from one another")
+        require(self.copies >= 1, "noise.copies", self.copies, "at least 1")
+        require(self.draws >= 1, "noise.draws", self.draws, "at least 1")
+        require_choice("noise.train_between", self.train_between)
+        self._check_training()
+
+    def _check_training(self) -> None:
+        given = self.train_std if isinstance(self.train_std, list) else [self.train_std]
+        fits = len(given) in (1, 2) and all(is_number(std) and 0 <= std < math.inf for std in given)
+        fits &= isinstance(self.train_std, list) == (len(given) == 2)
+        require(fits, "noise.train_std", self.train_std, "a number, 0 or more, or two, as [0.1,1.0]")
+        if len(given) == 1 or self.train_between == "schedule":
+            return
+        least = "the first below the second" + (" and above 0" if self.train_between == "log_uniform" else "")
+        ordered = given[0] < given[1] and (given[0] > 0 or self.train_between == "uniform")
+        require(ordered, "noise.train_std", self.train_std, f"two numbers, {least}, for noise.train_between={self.train_between}")
 
 
 @dataclass
@@ -123,6 +89,7 @@ class DataSettings:
     # of sinusoids
     families: Optional[list[str]] = None  # noqa: UP045
     sigma: Optional[float] = None  # noqa: UP045
+    fresh_sigma: Optional[float] = None  # noqa: UP045
     test_frequency: Optional[float] = None  # noqa: UP045
     # of files
     path: Optional[str] = None  # noqa: UP045
@@ -133,10 +100,10 @@ class DataSettings:
     def __post_init__(self) -> None:
         for name, least in {"seed": 0, "train_size": 1, "val_size": 1, "batch_size": 1, "signal_length": 2}.items():
             value = getattr(self, name)
-            _require(_is_whole(value, least), f"data.{name}", value, f"at least {least}")
-        _require(_is_positive(self.dt), "data.dt", self.dt, "above 0")
-        _require_choice("data.scaling", self.scaling)
-        _require_flags(self, "data.", "fresh", "per_seed")
+            require(is_whole(value, least), f"data.{name}", value, f"at least {least}")
+        require(is_positive(self.dt), "data.dt", self.dt, "above 0")
+        require_choice("data.scaling", self.scaling)
+        require_flags(self, "data.", "fresh", "per_seed")
         if self.path is None:
             self._check_sinusoids()
         else:
@@ -144,23 +111,25 @@ class DataSettings:
 
     def _check_sinusoids(self) -> None:
         for name, value in {"key": self.key, "labels": self.labels}.items():
-            _require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
-        _require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
-        _require(_is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
+            require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
+        require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
+        require(is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
+        wider = self.fresh_sigma is None or (self.fresh and is_positive(self.fresh_sigma))
+        require(wider, "data.fresh_sigma", self.fresh_sigma, "null, or with data.fresh=true a number above 0")
         known = self.test_frequency is not None and math.isfinite(self.test_frequency)
-        _require(known, "data.test_frequency", self.test_frequency, "a finite number")
+        require(known, "data.test_frequency", self.test_frequency, "a finite number")
         families = self.families or []
-        _require(len(families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
+        require(len(families) > 0, "data.families", self.families, f"at least one of {', '.join(FAMILIES)}")
         for family in families:
-            _require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
-        _require(len(set(families)) == len(families), "data.families", families, "different from one another")
+            require(family in FAMILIES, "data.families", family, f"among {', '.join(FAMILIES)}")
+        require(len(set(families)) == len(families), "data.families", families, "different from one another")
 
     def _check_file(self) -> None:
-        for name in ("families", "sigma", "test_frequency"):
+        for name in ("families", "sigma", "fresh_sigma", "test_frequency"):
             value = getattr(self, name)
-            _require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
-        _require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
-        _require(not self.per_seed, "data.per_seed", "true", "false: a file has one training set, for all seeds")
+            require(value is None, f"data.{name}", value, "left alone: it is for sinusoids, not for signals of a file")
+        require(not self.fresh, "data.fresh", "true", "false: there are no new signals in a file")
+        require(not self.per_seed, "data.per_seed", "true", "false: a file has one training set, for all seeds")
 
 
 @dataclass
@@ -172,10 +141,10 @@ class EngineSettings:
     torch_compile: Flag = MISSING
 
     def __post_init__(self) -> None:
-        _require_choice("engine.name", self.name)
-        _require_flags(self, "engine.", "torch_compile")
+        require_choice("engine.name", self.name)
+        require_flags(self, "engine.", "torch_compile")
         steps = self.steps_per_execution
-        _require(steps is None or steps >= 1, "engine.steps_per_execution", steps, "at least 1, or null")
+        require(steps is None or steps >= 1, "engine.steps_per_execution", steps, "at least 1, or null")
 
 
 @dataclass
@@ -211,28 +180,28 @@ class Settings:
     logger: dict[str, Any] = MISSING
 
     def __post_init__(self) -> None:
-        _require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
-        _require(self.num_seeds < 2**63, "num_seeds", self.num_seeds, "below 2 to the power of 63")
-        _require(0 <= self.seed < 2**63 - self.num_seeds, "seed", self.seed, "0 or more; all below 2 to the power of 63")
+        require(self.num_seeds >= 1, "num_seeds", self.num_seeds, "at least 1")
+        require(self.num_seeds < 2**63, "num_seeds", self.num_seeds, "below 2 to the power of 63")
+        require(0 <= self.seed < 2**63 - self.num_seeds, "seed", self.seed, "0 or more; all below 2 to the power of 63")
         named = self.sweep is None or re.fullmatch(r"\w[\w.-]*", self.sweep) is not None
-        _require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
-        _require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
-        _require_flags(self, "", "extend", "stack_seeds", "detach", "table")
-        _require_choice("basis", self.basis)
-        _require_choice("on_divergence", self.on_divergence)
+        require(named, "sweep", self.sweep, "letters, digits, and ._- after the first")
+        require(self.jobs_per_task >= 1, "jobs_per_task", self.jobs_per_task, "at least 1")
+        require_flags(self, "", "extend", "stack_seeds", "detach", "table")
+        require_choice("basis", self.basis)
+        require_choice("on_divergence", self.on_divergence)
         known = self.data.path is None or self.basis == "fitted"
-        _require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
+        require(known, "basis", self.basis, "fitted: the distribution of the signals in a file is not known")
         few = self.threads is None or 1 <= self.threads <= 1024  # many more than there are cores
-        _require(few, "threads", self.threads, "at least 1, or null; at most 1024")
+        require(few, "threads", self.threads, "at least 1, or null; at most 1024")
         compressed = f"below data.signal_length={self.data.signal_length}, or nothing is compressed"
-        _require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
+        require(self.latent.dim < self.data.signal_length, "latent.dim", self.latent.dim, compressed)
         if "lr" in self.optimizer:
-            _require(_is_positive(self.optimizer["lr"]), "optimizer.lr", self.optimizer["lr"], "a number above 0")
+            require(is_positive(self.optimizer["lr"]), "optimizer.lr", self.optimizer["lr"], "a number above 0")
         self._check_trainer()
         allowed = f"at most data.train_size={self.data.train_size}"
         if self.accumulate > 1:
             allowed += f" over trainer.accumulate_grad_batches={self.accumulate}"
-        _require(self.data.batch_size * self.accumulate <= self.data.train_size, "data.batch_size", self.data.batch_size, allowed)
+        require(self.data.batch_size * self.accumulate <= self.data.train_size, "data.batch_size", self.data.batch_size, allowed)
 
     @property
     def accumulate(self) -> int:
@@ -252,23 +221,23 @@ class Settings:
     def _check_trainer(self) -> None:
         given = self.trainer.get
         for key, least in _COUNTS.items():
-            _require(_is_whole(given(key, 1), least), f"trainer.{key}", given(key), f"a whole number, at least {least}")
-        _require(given("devices") != 0, "trainer.devices", 0, "at least 1")
-        _require(
+            require(is_whole(given(key, 1), least), f"trainer.{key}", given(key), f"a whole number, at least {least}")
+        require(given("devices") != 0, "trainer.devices", 0, "at least 1")
+        require(
             given("max_steps", -1) == -1, "trainer.max_steps", given("max_steps"), "-1, or not set; trainer.max_epochs counts"
         )
         for key in ("limit_train_batches", "overfit_batches", "fast_dev_run", "val_check_interval"):
             counted = "data.train_size, trainer.max_epochs and trainer.check_val_every_n_epoch count"
-            _require(given(key) is None, f"trainer.{key}", given(key), f"left alone: it counts chunks of steps; {counted}")
+            require(given(key) is None, f"trainer.{key}", given(key), f"left alone: it counts chunks of steps; {counted}")
         for key in ("min_epochs", "min_steps"):
-            _require(given(key) is None, f"trainer.{key}", given(key), "left alone: trainer.max_epochs counts")
+            require(given(key) is None, f"trainer.{key}", given(key), "left alone: trainer.max_epochs counts")
         for key in ("limit_val_batches", "limit_test_batches", "limit_predict_batches"):
-            _require(given(key) is None, f"trainer.{key}", given(key), "left alone: all of data.val_size is measured")
-        _require_choice("trainer.precision", given("precision", "32-true"))
-        _require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
+            require(given(key) is None, f"trainer.{key}", given(key), "left alone: all of data.val_size is measured")
+        require_choice("trainer.precision", given("precision", "32-true"))
+        require_choice("trainer.gradient_clip_algorithm", given("gradient_clip_algorithm", "norm"))
         clip = given("gradient_clip_val")
         if clip is not None:
-            _require(_is_positive(clip), "trainer.gradient_clip_val", clip, "a number above 0")
+            require(is_positive(clip), "trainer.gradient_clip_val", clip, "a number above 0")
 
 
 def count_processes(devices: object, num_nodes: int) -> int:

@@ -28,7 +28,7 @@ _MEASURED = {
     "activation": (str, None),
     "bias": bool,
     "latent_dim": int,
-    "noise": {"eval_std": [float], "train_std": float, "draws?": int},
+    "noise": {"eval_std": [float], "train_std": (float, [float]), "train_between?": str, "draws?": int},
     "seed": int,
     "num_seeds": int,
     "data_seed?": int,

@@ -12,7 +12,7 @@ from hydra.core.singleton import Singleton
 from hydra.types import HydraContext
 from omegaconf import DictConfig
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 # what submitit's executors have in common, in the words of Hydra's launchers; the rest is Slurm's
 _COMMON = ("timeout_min", "cpus_per_task", "gpus_per_node", "tasks_per_node", "mem_gb", "nodes", "name", "stderr_to_stdout")

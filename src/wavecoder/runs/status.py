@@ -12,9 +12,9 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.runs import results, slurm
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import Job, short_names
 from wavecoder.runs.screen import say, width_of, wrap
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.store import State, Store
 from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
 from wavecoder.runs.text import plain

@@ -21,9 +21,9 @@ from rich.progress import track
 from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
 from wavecoder.runs.foreign import refuse_links
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
 from wavecoder.runs.screen import say
-from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
 from wavecoder.runs.tasks import (

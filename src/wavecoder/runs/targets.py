@@ -18,7 +18,7 @@ from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 ALLOW_TARGETS = "allow_targets"
 """The setting that allows packages of the user's."""

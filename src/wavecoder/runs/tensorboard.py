@@ -16,8 +16,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from wavecoder.runs import results
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import STACKS
-from wavecoder.runs.settings import OF_SWEEPS, SettingError
+from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.store import DATABASE, Store
 from wavecoder.runs.text import plain
 

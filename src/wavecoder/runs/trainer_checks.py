@@ -16,9 +16,10 @@ from omegaconf import DictConfig, OmegaConf
 from wavecoder.references import REFERENCES
 from wavecoder.runs import build, results
 from wavecoder.runs.foreign import as_the_job
+from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.run import make_trainer
-from wavecoder.runs.settings import SettingError, Settings, as_typed
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.trial import try_callback
 from wavecoder.runs.values import leaves
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint

@@ -17,8 +17,9 @@ from wavecoder.ensemble import Ensemble, check_network, outline, reconstruction,
 from wavecoder.runs.arguments import parameters
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network, make_loss, make_optimization, make_source
 from wavecoder.runs.dry_run import try_signals
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.memory import Size, check_memory
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import Settings
 from wavecoder.runs.targets import resolve
 from wavecoder.runs.values import annotations
 from wavecoder.training import compiler  # noqa: F401 - an optimiser imports it, and outlines of networks

@@ -13,7 +13,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers.logger import DummyLogger
 
-from wavecoder.runs.settings import SettingError
+from wavecoder.runs.limits import SettingError
 
 
 class StandIn(L.LightningModule):

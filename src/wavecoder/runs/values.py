@@ -15,8 +15,8 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import InterpolationValidationError
 
+from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.names import no_such_setting
-from wavecoder.runs.settings import SettingError, as_typed
 
 _LARGEST = 3.4028234663852886e38  # of 32 bits
 _PLAIN = {bool: "true or false", int: "a whole number", float: "a finite number", str: "text", types.NoneType: "null"}

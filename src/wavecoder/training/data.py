@@ -3,9 +3,8 @@
 What Lightning takes for a batch is here a *chunk*: the batches of several optimiser steps.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Iterable, Iterator
+from functools import cached_property, partial
 from itertools import chain
 from typing import Any
 
@@ -20,26 +19,11 @@ from wavecoder.metrics import EvaluationBatch
 from wavecoder.references import Moments, pooled_moments, training_moments
 from wavecoder.rng import generator
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, own_training_sets, rows_of
+from wavecoder.training.noise import Noise
 
 _BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
-
-
-@dataclass(frozen=True)
-class Noise:
-    """White noise in training and evaluation.
-
-    Attributes:
-        eval_std: Standard deviations at which reconstructions are measured.
-        train_std: Standard deviation of the noise added to training inputs.
-        copies: Noisy copies of the test signal at each level, whose mean reconstruction is measured too.
-        draws: How many times this test is done, with new copies each time.
-    """
-
-    eval_std: Sequence[float] = (0.1, 1.0)
-    train_std: float = 0.0
-    copies: int = 10
-    draws: int = 1
+_TRAINING_NOISE = ("training noise level", "training noise")  # what it is drawn for
 
 
 class TrainingChunk:
@@ -218,14 +202,14 @@ class SignalDataModule(L.LightningDataModule):
         """The inputs of some steps: their signals with the training noise."""
         if self.noise.train_std == 0:
             return targets
-        inputs = targets.clone()
-        length = self.signals.signal_length
+        inputs, shape = targets.clone(), (self.signals.signal_length, self.batch_size)
         for step, batches in enumerate(inputs, first_step):
             for seed, batch in zip(self.seeds, batches, strict=True):
-                key = generator(self.device, seed, "training noise", epoch, step)
+                of_level, of_noise = (partial(generator, self.device, seed, what, epoch, step) for what in _TRAINING_NOISE)
+                std = self.noise.std_at(epoch * self.steps_per_epoch + step, self.batch_size, of_level)
                 # drawn for the whole batch, so that it does not depend on how many processes share it
-                noise = torch.randn(length, self.batch_size, generator=key, device=self.device)
-                batch.add_(noise[:, self.rank :: self.processes].mT, alpha=self.noise.train_std)
+                noise = torch.randn(shape, generator=of_noise(), device=self.device).mul_(std)
+                batch.add_(noise[:, self.rank :: self.processes].mT)
         return inputs
 
     def _split(

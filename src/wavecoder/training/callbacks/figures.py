@@ -15,6 +15,7 @@ from wavecoder.file_source import FileSource
 from wavecoder.metrics import ErrorMeter
 from wavecoder.reconstructions import Panel, draw_reconstructions
 from wavecoder.references import REFERENCES, Reference, fitted_references
+from wavecoder.signals import Prior
 from wavecoder.training.callbacks.references import find_references
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule, datamodule_of
@@ -46,17 +47,19 @@ class ReconstructionFigures(L.Callback):
         tensors = {"times": datamodule.times, "shown": median_member(pl_module.meter.compute()["val/mse"])}
         callback = find_references(trainer)
         references = callback.references if callback else {}
-        tensors |= noisy_reconstructions(datamodule, pl_module, references) | _latent(datamodule, pl_module)
+        tensors |= noisy_reconstructions(datamodule, pl_module, references)
         for name, draws in callback.draws.items() if callback else ():
             tensors |= {f"{name}_{key}": values for key, values in _draws(draws).items()}
         if callback and datamodule.own_sets:
             tensors |= _own_references(datamodule, callback.rank)
         source = datamodule.signals
+        prior = source.prior(datamodule.device)
+        if prior is not None:
+            tensors |= latent_curves(prior, pl_module)
         if isinstance(source, FileSource):
             tensors |= file_reconstructions(datamodule, source, pl_module, references)
         arrays: dict[str, Any] = {name: values.float().cpu().numpy() for name, values in tensors.items()}
         shown = arrays["shown"] = int(tensors["shown"])
-        prior = datamodule.signals.prior(datamodule.device)
         if prior is not None:
             arrays["families"] = np.array(prior.families)
         if isinstance(source, FileSource) and (labels := source.validation_labels()) is not None:
@@ -73,9 +76,7 @@ class ReconstructionFigures(L.Callback):
                 points = plots.latent_points(arrays["latent"][shown], arrays.get("labels"), f"{title}: validation signals")
                 self._keep(trainer, "latent", points)
         elif "latent" in arrays:
-            curves = dict(zip(arrays["families"].tolist(), arrays["latent"][shown], strict=True))
-            decoded = dict(zip(arrays["decoded_z"][shown].tolist(), arrays["decoded"][shown], strict=True))
-            self._keep(trainer, "latent", plots.latent_curves(arrays["latent_r"], curves, arrays["times"], decoded, title))
+            self._keep(trainer, "latent", plots.latent_curves(arrays, shown, title))
 
     def _keep(self, trainer: L.Trainer, name: str, figure: Figure) -> None:
         folder = Path(trainer.default_root_dir) / "figures"
@@ -201,12 +202,13 @@ def examples_figure(arrays: Mapping[str, Any], label: str) -> Figure:
     return plots.examples(arrays["times"], arrays["signals"], series, arrays["scale"], title)
 
 
-def _latent(datamodule: SignalDataModule, module: AutoencoderModule) -> dict[str, Tensor]:
-    """A one-dimensional latent of every family and frequency, `[member, family, r]`, and what it is decoded to."""
-    prior = datamodule.signals.prior(datamodule.device)
-    if prior is None:
-        return {}
-    r = torch.linspace(-3, 3, 301, device=datamodule.device) * prior.sigma
+def latent_curves(prior: Prior, module: AutoencoderModule) -> dict[str, Tensor]:
+    """A one-dimensional latent of every family and frequency, `[member, family, r]`, and what it is decoded to.
+
+    Returns:
+        `latent_r`, `latent`, `decoded_z`, `[member, z]`, and `decoded`, `[member, z, time]`; nothing for larger latents.
+    """
+    r = torch.linspace(-3, 3, 301, device=prior.times.device) * prior.sigma
     family = torch.arange(len(prior.families), device=r.device)[:, None].expand(-1, len(r))
     drawn = signals.sinusoids(family, r.expand(len(prior.families), -1), prior.families)
     latent = module.divergence.masked(module.ensemble.encode(drawn.evaluate(prior.times).flatten(0, 1)))

@@ -60,3 +60,23 @@ def frequency_figure(
     figure.legend(handles=[*axes[0].get_legend_handles_labels()[0], span], loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(title)
     return figure
+
+
+def noise_figure(levels: Float[ndarray, " level"], errors: Mapping[str, Float[ndarray, "member level"]], title: str) -> Figure:
+    """How errors on noisy signals depend on the level of the noise: medians over members, and their range.
+
+    Args:
+        levels: Standard deviations of the noise.
+        errors: By model, the error of every member at every level.
+        title: Title of the figure.
+    """
+    figure, (axis,) = panel_grid(1, 1, 6.4, 4.0)
+    for (label, values), (color, style) in zip(errors.items(), SERIES, strict=False):
+        axis.plot(levels, np.median(values, axis=0), color=color, linestyle=style, label=label)
+        axis.fill_between(levels, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
+    axis.set(xlabel="standard deviation of the noise", ylabel="mean squared error per value", xscale="log", yscale="log")
+    axis.set_xticks(ticks := [0.05, 0.1, 0.2, 0.5, 1.0, 2.0], [f"{tick:g}" for tick in ticks])
+    axis.minorticks_off()
+    figure.legend(loc="outside lower center", ncols=len(errors), frameon=False)
+    figure.suptitle(title)
+    return figure

@@ -1,0 +1,106 @@
+"""How close autoencoders come to the best possible: trains five experiments, prints target and reached, writes docs/beyond.
+
+Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and keeps what is complete.
+"""
+
+import json
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+ROOT = Path(__file__).parents[1]
+RUNS, KEPT = ROOT / "outputs" / "beyond", ROOT / "docs" / "beyond"
+RECIPE = "paper_recipe"  # what same_size is compared with: the same network, trained as in the paper
+ARGUMENTS = {RECIPE: ["num_seeds=8", "noise=low"]}
+Records = Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Target:
+    """An error that an experiment shall reach, as a median over its seeds.
+
+    Attributes:
+        experiment: The file in conf/experiment.
+        minutes: How long the training may take.
+        metric: The error.
+        at_most: The greatest that is allowed, as a multiple of `unit`.
+        unit: `Bayes`, `recipe` for the paper's, or nothing.
+    """
+
+    experiment: str
+    minutes: int
+    metric: str
+    at_most: float
+    unit: str = ""
+
+    def scale(self, records: Records) -> float:
+        """The error that counts as 1."""
+        if self.unit == "Bayes":
+            return float(records[self.experiment]["references"]["bayes"][self.metric])
+        return float(records[RECIPE]["metrics"][self.metric]["median"]) if self.unit else 1.0
+
+
+TARGETS = (
+    Target("denoise_low", 20, "val/mse_noise_0.1", 2.0, "Bayes"),
+    Target("denoise_high", 20, "val/mse_noise_1.0", 1.1, "Bayes"),
+    Target("denoise_any", 30, "val/mse_noise_0.1", 3.0, "Bayes"),
+    Target("denoise_any", 30, "val/mse_noise_0.3", 1.5, "Bayes"),
+    Target("denoise_any", 30, "val/mse_noise_1.0", 1.2, "Bayes"),
+    Target("one_dimensional", 20, "val/mse", 0.02),
+    Target("same_size", 10, "val/mse", 0.2, "recipe"),
+)
+HEADER = ("experiment", "error", "target", "median", "range (seeds)", "min.", "met")
+
+
+def rows(records: Records) -> Iterator[tuple[str, ...]]:
+    """The table: each target, what was reached over the seeds, in how many minutes of how many, and whether it is met.
+
+    Args:
+        records: What `results.json` holds, by experiment.
+    """
+    for target in TARGETS:
+        record = records[target.experiment]
+        scale = target.scale(records)
+        reached = [error_or_infinity(error) / scale for error in record["metrics"][target.metric]["per_seed"]]
+        median, minutes = statistics.median(reached), record["timing"]["fit_seconds"] / 60
+        met = median <= target.at_most and minutes <= target.minutes
+        error = target.metric.removeprefix("val/mse").replace("_noise_", "noise ") or "clean"
+        seeds = f"{min(reached):.3g}–{max(reached):.3g} ({len(reached)})"
+        limits = (f"{target.at_most:g}", f"{median:.3g}", seeds, f"{minutes:.1f}/{target.minutes}")
+        yield (target.experiment, f"{error} / {target.unit}" if target.unit else error, *limits, "yes" if met else "no")
+
+
+def error_or_infinity(error: float | None) -> float:
+    """An error; that of a diverged seed, which is null, is infinite."""
+    return float("inf") if error is None else error
+
+
+def main() -> None:
+    """Train, print, keep."""
+    names = [RECIPE, *dict.fromkeys(target.experiment for target in TARGETS)]
+    for name in names:
+        arguments = ARGUMENTS.get(name, [f"experiment={name}"])
+        done = subprocess.run([sys.executable, ROOT / "src" / "train.py", *arguments, f"hydra.run.dir={RUNS / name}"], cwd=ROOT)
+        if done.returncode:
+            sys.exit(done.returncode)
+    KEPT.mkdir(exist_ok=True)
+    for name in names:
+        shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
+        shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
+    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    for row in rows({name: json.loads((KEPT / f"{name}.json").read_text()) for name in names}):
+        table.add_row(*row)
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
