@@ -72,6 +72,13 @@ train callbacks.references.basis=population
 train callbacks.best.monitor=val/mse_noise_1.0
 train callbacks.best.monitor=val/mse/over_svd
 train callbacks.best.monitor=train/mse
+train 'callbacks.best.dirpath=${hydra:runtime.output_dir}'
+train 'callbacks.last.folder=${hydra:runtime.output_dir}/checkpoints'
+train +callbacks.best.save_last=true callbacks.best.dirpath=best
+train -m latent=1,5 'callbacks.best.dirpath=${hydra:runtime.output_dir}/best'
+train +hydra.job_logging.handlers.x={class:logging.FileHandler,filename:my.log,delay:true}
+train hydra/job_logging=default
+train hydra.output_subdir=null
 train callbacks.last.every_seconds=0.5
 train callbacks.training_error.signals=10
 train +callbacks.stop._target_=lightning.pytorch.callbacks.Timer +callbacks.stop.duration=00:00:01:00
@@ -282,7 +289,12 @@ train callbacks.training_error.signals=many | callbacks.training_error.signals=m
 train callbacks.last.every_seconds=-1 | callbacks.last.every_seconds=-1
 train callbacks.last.every_seconds=nan | callbacks.last.every_seconds=nan: must be a number
 train callbacks.last.every_seconds=text | callbacks.last.every_seconds
-train callbacks.last.folder=/proc/x | callbacks.last.folder=/proc/x: cannot be made
+train callbacks.last.folder=/proc/x | callbacks.last.folder=/proc/x: must be ${hydra:runtime.output_dir}/checkpoints
+train callbacks.last.folder=. | callbacks.last.folder=.: must be ${hydra:runtime.output_dir}/checkpoints
+train callbacks.best.filename=last | callbacks.best.filename=last: must be another name
+train callbacks.best.filename=previous | callbacks.best.filename=previous: must be another name
+train +callbacks.best.save_last=true | callbacks.best.save_last=true: must be false
+train -m latent=1,5 callbacks.best.filename=last | callbacks.best.filename=last: must be another name
 train +callbacks.x=3 | callbacks.x: must have a _target_
 train +callbacks.x={} | callbacks.x: must have a _target_
 train +callbacks.x=null | callbacks.x: must have a _target_

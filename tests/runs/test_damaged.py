@@ -270,8 +270,11 @@ def test_a_run_with_a_damaged_record_or_damaged_arrays_is_made_again_from_its_ch
     assert "run: its configuration has changed, so it starts from the beginning" in done.stdout
 
 
+ALIASES = "".join(f"a{level}: &a{level} [{', '.join([f'*a{level - 1}'] * 9 if level else 'x')}]\n" for level in range(9))
+"""Nine lines that stand for 9**8 values."""
 OF_ONE_JOB: dict[str, tuple[str, Callable[[Path], object]]] = {
     "a cut configuration": (".hydra/config.yaml", DAMAGES["half of it"]),
+    "many aliases": (".hydra/config.yaml", lambda file: file.write_text(ALIASES)),
     "no configuration": (".hydra/config.yaml", lambda file: file.unlink()),
     "half a checkpoint": ("checkpoints/last.ckpt", DAMAGES["half of it"]),
     "weights of another network": ("checkpoints/last.ckpt", DAMAGES["other shapes"]),

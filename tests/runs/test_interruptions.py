@@ -46,13 +46,16 @@ def test_a_run_told_to_end_in_an_epoch_says_so_and_resumes_there(
     run_train: Run, tmp_path: Path, whole: Path, kind: signal.Signals, status: int, said: tuple[str, str]
 ) -> None:
     (tmp_path / "pause").touch()
-    process = start(tmp_path, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS, keep=True)
+    others = tmp_path / "tmp"
+    others.mkdir()
+    process = start(tmp_path, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS | {"TMPDIR": str(others)}, keep=True)
     until((tmp_path / "paused").exists, process)
     process.send_signal(kind)
     try:
         assert process.wait(60) == status
     finally:
         kill(process)
+    assert not list(others.iterdir()), "temporary files of libraries"
     printed = (tmp_path / "printed.txt").read_text().splitlines(keepends=True)
     assert "".join(printed[1:]) == said[0]  # the first describes the run
     assert (tmp_path / "errors.txt").read_text() == said[1]

@@ -58,9 +58,21 @@ def test_what_is_not_the_folder_of_a_run_is_refused(
 
 
 @pytest.mark.parametrize("name", ["overrides", "hydra"])
-@pytest.mark.parametrize("content", [b"", b"{", b"a: 1", b"- [1]", b"\xff\xfe\x00", b"!!python/object/apply:os.getcwd []"])
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"{", b"a: 1", b"- [1]", b"\xff\xfe\x00", b"!!python/object/apply:os.getcwd []", b"[&a seed=1, *a]", b"[--info=all]"],
+)
 def test_damaged_files_are_named(tmp_path: Path, name: str, content: bytes) -> None:
     file = _begun(tmp_path / "run") / ".hydra" / f"{name}.yaml"
+    file.write_bytes(content)
+    with pytest.raises(SettingError) as error:
+        resume.expand([f"run={tmp_path / 'run'}"])
+    assert str(error.value) == f"{file}: is damaged, so the run cannot be resumed by its folder"
+
+
+@pytest.mark.parametrize("content", [b"", b"a: [", b"a: &a 1\nb: *a"])
+def test_a_folder_with_a_damaged_configuration_is_refused(tmp_path: Path, content: bytes) -> None:
+    file = _begun(tmp_path / "run") / ".hydra" / "config.yaml"
     file.write_bytes(content)
     with pytest.raises(SettingError) as error:
         resume.expand([f"run={tmp_path / 'run'}"])

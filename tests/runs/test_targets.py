@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import JOB, OWN_NETWORKS, Run, only_run, record_of, records
+from conftest import JOB, OWN_NETWORKS, Run, composed, only_run, record_of, records
+from omegaconf import OmegaConf
 
 import wavecoder
 from wavecoder.paper.report import write_report
@@ -126,7 +127,14 @@ IN_FILES = {
     "hydra: {job_logging: {handlers: {file: {filename: /etc/passwd}}}}": "filename=/etc/passwd: must not leave the run's folder",
     "callbacks: {best: {dirpath: '${hydra:runtime.output_dir}/../../x'}}": "callbacks.best.dirpath=",
     "callbacks: {best: {dirpath: '${oc.env:HOME}/x'}}": "must not leave the run's folder",
+    "callbacks: {last: {folder: '${hydra:runtime.output_dir}/${oc.env:NOPE,..}/../x'}}": "callbacks.last.folder=",
+    "{callbacks: {best: '${hydra.sweeper.params}'}, hydra: {sweeper: {params: {a: /x}}}}": "callbacks.best.a=/x: must not leave",
+    "callbacks: {best: {dirpath: !!binary L3g=}}": "callbacks.best.dirpath=/x: must not leave the run's folder",
+    "hydra: {output_subdir: ../../x}": "hydra.output_subdir=../../x: must be .hydra",
+    "hydra: {job: {name: ../../x}}": "hydra.job.name=../../x: must be a name",
+    "hydra: {sweep: {subdir: '${hydra.job.num}${oc.env:NOPE,/../x}'}}": "hydra.sweep.subdir=0/../x: must be within",
     "logger: {save_dir: ../../x}": "logger.save_dir=../../x: must not leave the run's folder",
+    "{defaults: [override /hydra/sweeper: optuna], hydra: {sweeper: {params: {logger.save_dir: /x}}}}": "must be given on the",
     "sweep: ../../x": "sweep=../../x: must be letters, digits",
 }
 
@@ -147,6 +155,71 @@ def test_a_configuration_of_its_own_imports_no_package_for_its_options(tmp_path:
     (folder / "theirs.yaml").write_text("defaults: [train, _self_]\nhydra: {searchpath: ['pkg://payload']}\n")
     said = refused("--config-dir", str(folder), "--config-name", "theirs")
     assert said == f"hydra.searchpath=pkg://payload: {NOT_ALLOWED}"
+
+
+OF_LOGGING = {
+    "handlers: {x: {class: logging.FileHandler, filename: VICTIM, mode: w}}": "must not leave the run's folder",
+    "handlers: {x: {class: logging.FileHandler, filename: !!python/object/apply:pathlib.Path [VICTIM], mode: w}}": "must not",
+    "handlers: {x: {class: logging.FileHandler, filename: results.json, mode: w}}": "must be the run's own log",
+    "handlers: {console: {.: {terminator: x}}}": "must be the run's own log",
+    "handlers: {x: {(): logging.handlers.SocketHandler, host: localhost, port: 9}}": "must be one of logging.StreamHandler",
+    "formatters: {x: {(): logging.handlers.WatchedFileHandler, filename: train.log}}": "must be one of logging.StreamHandler",
+}
+
+
+def _foreign(folder: Path, content: str) -> list[str]:
+    """What chooses an experiment of somebody else's."""
+    file = folder / "theirs" / "experiment" / "theirs.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(f"# @package _global_\n{content}\n")
+    return ["--config-dir", str(folder / "theirs"), "experiment=theirs"]
+
+
+def test_no_file_is_emptied_by_what_configures_logging(tmp_path: Path, refused: Refused) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    handler = f"handlers: {{x: {{class: logging.FileHandler, filename: {victim}, mode: w}}}}, root: {{handlers: [x]}}"
+    for more in ((), ("-m", "latent=1,5")):
+        said = refused(*more, *_foreign(tmp_path, f"hydra: {{hydra_logging: {{{handler}}}}}"))
+        assert said.startswith(f"hydra.hydra_logging.handlers.x.filename={victim}: must not leave the run's folder")
+        assert victim.read_text() == "precious"
+
+
+@pytest.mark.slow
+def test_files_configure_logging_on_the_terminal_and_in_the_runs_log_alone(tmp_path: Path, refused: Refused) -> None:
+    victim = tmp_path / "victim.txt"
+    victim.write_text("precious")
+    for content, why in OF_LOGGING.items():
+        for group in ("job_logging", "hydra_logging"):
+            theirs = content.replace("VICTIM", str(victim))
+            assert why in refused(*_foreign(tmp_path, f"hydra: {{{group}: {{{theirs}}}}}"))
+            assert victim.read_text() == "precious"
+
+
+OVERRIDES = {
+    "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:VICTIM,mode:w}": "must not leave the run's folder",
+    "--experimental-rerun=VICTIM": "overrides.yaml: is damaged",
+    "hydra.output_subdir=../../x": "must be .hydra",
+    "hydra.job.name=../../x": "must be a name",
+    "callbacks.best.dirpath=/x": "must not leave the run's folder",
+    "allow_targets=[payload] activation._target_=payload.run": "payload is not an allowed package",
+}
+
+
+@pytest.mark.slow
+def test_a_run_from_elsewhere_is_resumed_within_its_folder(tmp_path: Path, refused: Refused) -> None:
+    victim, run = tmp_path / "victim.txt", tmp_path / "run"
+    victim.write_text("precious")
+    (run / ".hydra").mkdir(parents=True)
+    config = composed()
+    (run / ".hydra" / "hydra.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create({"hydra": config.hydra})))
+    (run / ".hydra" / "config.yaml").write_text("seed: 0\n")
+    for override, why in OVERRIDES.items():
+        given = override.replace("VICTIM", str(victim)).split(" ")
+        (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(given))
+        assert why in refused(f"run={run}")
+        assert victim.read_text() == "precious"
+        assert [path.name for path in run.iterdir()] == [".hydra"]
 
 
 LAUNCHERS = {

@@ -17,7 +17,7 @@ from wavecoder.file_source import FileSource
 from wavecoder.files import FileError
 from wavecoder.files.collection import stamp
 from wavecoder.runs.arguments import check_arguments, parameters, refuse_unknown_arguments
-from wavecoder.runs.resolvers import option_name, overridden_keys, own_settings, set_keys, target_is_replaced
+from wavecoder.runs.resolvers import given_overrides, option_name, overridden_keys, own_settings, set_keys, target_is_replaced
 from wavecoder.runs.settings import SettingError, Settings, as_typed
 from wavecoder.runs.targets import resolve
 from wavecoder.signals import SinusoidSource
@@ -99,7 +99,7 @@ def choose_network(config: DictConfig, settings: Settings) -> NetworkChoice:
     model, activation = option_name(config, "model"), None
     network_class = _class(config, "model")
     taken = parameters(network_class)
-    chosen = [key for key in overridden_keys(config.hydra.overrides.task) if key.partition(".")[0] == "activation"]
+    chosen = [key for key in overridden_keys(given_overrides(config.hydra)) if key.partition(".")[0] == "activation"]
     takes_any = any(parameter.kind == Parameter.VAR_KEYWORD for parameter in taken.values())
     if "activation" in taken or (takes_any and chosen):
         arguments["activation"] = _make_activation(config)

@@ -24,7 +24,7 @@ from wavecoder.runs.arguments import check_hydra, check_objects
 from wavecoder.runs.foreign import check_trusted, refuse_links
 from wavecoder.runs.job import FINGERPRINT, RUN_FOLDERS, is_first_process, remember_new_folders
 from wavecoder.runs.plan import Composer, Job
-from wavecoder.runs.resolvers import tasks_share_a_run
+from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, as_typed, from_config
 from wavecoder.runs.targets import resolve
 
@@ -163,7 +163,7 @@ def _check_single_run(config: DictConfig, settings: Settings, folder: Path) -> N
 def _check_one_sweep(config: DictConfig) -> None:
     """Refuse settings of a whole sweep that are themselves swept."""
     parser = OverridesParser.create()
-    for argument in config.hydra.overrides.task:
+    for argument in given_overrides(config.hydra):
         override = parser.parse_override(argument)
         if override.key_or_group in OF_SWEEPS and override.is_sweep_override():
             raise SettingError(f"{argument}: must be one value, for all jobs")

@@ -23,6 +23,7 @@ _COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or ta
     "hydra.launcher.ray.init.address",
     "hydra.launcher.ray.init.runtime_env",
 )
+_NOT_SEARCHED = ("hydra", "experiment", "debug", "callbacks", "logger", "trainer.default_root_dir", "trainer.profiler")
 _LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
 _WITH_PATHS = ("callbacks", "logger", "trainer", "hydra.callbacks", *_LOGGING)
 _OF_LOGGING = (  # write to the terminal, or to the one file
@@ -35,8 +36,6 @@ _OF_LOGGING = (  # write to the terminal, or to the one file
     "wavecoder.runs.screen.PlainFormatter",
     "wavecoder.runs.screen.SafeFormatter",
 )
-
-_DEEPEST = 30
 
 _typed: set[str] = set()  # keys on the command line, or in Python
 
@@ -60,13 +59,13 @@ def check_trusted(config: DictConfig) -> None:
     """
     check_targets(config)
     _check_commands(config)
-    folders = [_folder(config, key) for key in ("hydra.run.dir", "hydra.sweep.dir")]
-    with as_the_job(config, folders[0]):
+    folder, _ = (_folder(config, key) for key in ("hydra.run.dir", "hydra.sweep.dir"))
+    with as_the_job(config, folder):
         _check_names(config)
         for group in _WITH_PATHS:
             for key, value in _values(OmegaConf.select(config, group), group):
                 if isinstance(value, str | bytes | os.PathLike) and not _is_typed(key):
-                    _check_value(key, os.fsdecode(value), folders[0])
+                    _check_value(key, os.fsdecode(value), folder)
                     if group in _LOGGING:
                         _check_logging(config, key, os.fsdecode(value))
 
@@ -101,7 +100,7 @@ def _place(config: DictConfig, key: str) -> tuple[DictConfig, str]:
 
 
 def _folder(config: DictConfig, key: str) -> Path:
-    """The folder of runs or sweeps, absolute; some folder if it refers to what is missing, which is refused by its own name."""
+    """The folder of runs or sweeps, absolute; some folder where it cannot be known yet."""
     cwd = config.hydra.runtime.cwd
     try:
         folder = Path(os.path.normpath(Path(cwd, str(OmegaConf.select(config, key)))))
@@ -121,12 +120,11 @@ def _check_commands(config: DictConfig) -> None:
             own = OmegaConf.select(launcher, entry.removeprefix("hydra.launcher."))
             if each and not _is_typed(entry) and each != own:
                 raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
-    # jobs of a search are composed one after another, when it has begun
-    for key in map(str, OmegaConf.select(config, "hydra.sweeper.params") or ()):
-        if key.lstrip("+~").startswith(("hydra", "callbacks", "logger", "trainer")) and not _is_typed(
-            f"hydra.sweeper.params.{key}"
-        ):
-            raise SettingError(f"hydra.sweeper.params.{key}: must be swept on the command line; a file has it")
+    if config.hydra.runtime.choices.get("hydra/sweeper") == "basic":
+        return  # its jobs are checked before any runs; those of a search are composed one after another
+    for name in map(str, OmegaConf.select(config, "hydra.sweeper.params") or ()):
+        if name.lstrip("+~").startswith(_NOT_SEARCHED) and not _is_typed(f"hydra.sweeper.params.{name}"):
+            raise SettingError(f"hydra.sweeper.params.{name}: must be given on the command line; a file has it")
 
 
 def _check_names(config: DictConfig) -> None:
@@ -160,10 +158,8 @@ def _is_typed(key: str) -> bool:
     return any(key == each or (key.startswith((f"{each}.", f"{each}[")) and "." in each) for each in _typed)
 
 
-def _values(node: Any, at: str, within: tuple[int, ...] = ()) -> Iterator[tuple[str, Any]]:
+def _values(node: Any, at: str) -> Iterator[tuple[str, Any]]:
     """All values in nested mappings and lists, with what they refer to, by their keys."""
-    if id(node) in within or len(within) > _DEEPEST:
-        raise SettingError(f"{at}: must not refer to what holds it")
     if not isinstance(node, DictConfig | ListConfig) or node._is_none():  # noqa: SLF001
         return
     names: Any = node if isinstance(node, DictConfig) else range(len(node))
@@ -172,9 +168,9 @@ def _values(node: Any, at: str, within: tuple[int, ...] = ()) -> Iterator[tuple[
         try:
             value = node[name]
         except OmegaConfBaseException:
-            continue  # as above
+            continue  # it refers to what is missing, which is refused by its own name before there is a folder
         yield key, value
-        yield from _values(value, key, (*within, id(node)))
+        yield from _values(value, key)
 
 
 def _leaves(path: str) -> bool:

@@ -18,7 +18,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
-from wavecoder.runs.resolvers import tasks_share_a_run
+from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import SettingError
 from wavecoder.training.diverged import Diverged
 from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
@@ -232,7 +232,7 @@ def _noted_fingerprint(folder: Path) -> str:
 
 def _begun(fingerprint: str) -> dict[str, Any]:
     """What a record says of any run that has begun."""
-    chosen = results.as_choices(HydraConfig.get().overrides.task)
+    chosen = results.as_choices(given_overrides(HydraConfig.get()))
     return {"config_fingerprint": fingerprint, "overrides": chosen, "place": results.place()}
 
 
@@ -267,7 +267,7 @@ def _own_command_line() -> Iterator[None]:
     command, main = sys.argv, sys.modules["__main__"]
     specification = main.__spec__
     folders = [f"--config-dir={source.path}" for source in job.runtime.config_sources if source.provider == "command-line"]
-    sys.argv = ["wavecoder", "train", f"--config-name={job.job.config_name}", *folders, *job.overrides.task]
+    sys.argv = ["wavecoder", "train", f"--config-name={job.job.config_name}", *folders, *given_overrides(job)]
     main.__spec__ = find_spec("wavecoder.__main__")  # Lightning then starts `python -m wavecoder.__main__` with these arguments
     with read_write(job):
         job.run.dir = job.runtime.output_dir

@@ -3,7 +3,7 @@
 import hashlib
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from datetime import datetime
 from functools import cache
 from pathlib import Path
@@ -45,7 +45,17 @@ def sweep_folder(name: str | None) -> str:
     return name or f"{datetime.now():%Y-%m-%d/%H-%M-%S}_{token_hex(3)}"
 
 
-def overridden_keys(overrides: Sequence[str]) -> set[str]:
+def given_overrides(hydra: Any) -> list[str]:
+    """The overrides of the command line as they were written: what they refer to, as the run's folder, may not be known.
+
+    Args:
+        hydra: The `hydra` node of a configuration.
+    """
+    overrides: Any = OmegaConf.to_container(hydra.overrides.task)
+    return [str(override) for override in overrides]
+
+
+def overridden_keys(overrides: Iterable[str]) -> set[str]:
     """The keys that were set on the command line, for example `model.width` of `+model.width=64`."""
     return {override.partition("=")[0].lstrip("+~") for override in overrides}
 
@@ -60,12 +70,12 @@ def option_name(config: Any, group: str) -> str:
 def target_is_replaced(config: Any, group: str) -> bool:
     """Whether the `_target_` of a group is not that of the option chosen: the command line or an experiment has set another."""
     own = own_settings(group, str(config.hydra.runtime.choices[group])).get("_target_", config[group]._target_)
-    return f"{group}._target_" in overridden_keys(config.hydra.overrides.task) or config[group]._target_ != own
+    return f"{group}._target_" in overridden_keys(given_overrides(config.hydra)) or config[group]._target_ != own
 
 
 def set_keys(config: Any, group: str) -> set[str]:
     """The keys of a group that were set on the command line or by an experiment."""
-    keys = {key.partition(".")[2] for key in overridden_keys(config.hydra.overrides.task) if key.startswith(f"{group}.")}
+    keys = {key.partition(".")[2] for key in overridden_keys(given_overrides(config.hydra)) if key.startswith(f"{group}.")}
     experiment = config.hydra.runtime.choices.get("experiment")
     for source in config.hydra.runtime.config_sources if experiment else ():
         file = Path(source.path, "experiment", f"{experiment}.yaml")
@@ -91,7 +101,7 @@ def network_name(config: Any) -> str:
     model, activation = (option_name(config, group) for group in ("model", "activation"))
     if model == "deep":
         return activation
-    chosen = {"activation", "activation._target_"} & overridden_keys(config.hydra.overrides.task)
+    chosen = {"activation", "activation._target_"} & overridden_keys(given_overrides(config.hydra))
     return f"{model}_{activation}" if chosen else model
 
 

@@ -24,7 +24,7 @@ from wavecoder.engine import Choice, Problem, choose
 from wavecoder.ensemble import Ensemble
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import build, results, tables, typed
-from wavecoder.runs.resolvers import tasks_share_a_run
+from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, SettingError, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
 from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
@@ -250,7 +250,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         },
         "versions": results.versions(),
         "config_fingerprint": results.fingerprint(config),
-        "overrides": results.as_choices(HydraConfig.get().overrides.task),
+        "overrides": results.as_choices(given_overrides(HydraConfig.get())),
         "place": results.place(),
         "origin": results.origin() | ({"gpu": torch.cuda.get_device_name(device)} if device.type == "cuda" else {}),
     }
@@ -274,7 +274,7 @@ def _hyperparameters(run: Run) -> dict[str, Any]:
     """What TensorBoard's tab HPARAMS compares runs by: what every run has, few so that metrics are in sight, and its choices."""
     values = {"activation": run.network.activation or "none", "latent": run.settings.latent.dim, "seed": run.settings.seed}
     told = {"latent.dim", *OF_SWEEPS}
-    chosen = results.as_choices(HydraConfig.get().overrides.task).items()
+    chosen = results.as_choices(given_overrides(HydraConfig.get())).items()
     return {key: results.as_value(value) for key, value in chosen if key not in told and not key.startswith("hydra.")} | values
 
 

@@ -22,6 +22,7 @@ from wavecoder.runs import cli, results, typed
 from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
+from wavecoder.runs.resolvers import given_overrides
 from wavecoder.runs.screen import say
 from wavecoder.runs.settings import SettingError
 from wavecoder.runs.status import slurm_name
@@ -113,7 +114,7 @@ def _resume(config: DictConfig) -> tuple[int, int]:
 
 def _space(config: DictConfig) -> str:
     """A short hash of what a search chooses from."""
-    overrides = OverridesParser.create().parse_overrides(list(config.hydra.overrides.task))
+    overrides = OverridesParser.create().parse_overrides(given_overrides(config.hydra))
     given = {override.key_or_group: str(override.input_line) for override in overrides if override.is_sweep_override()}
     space = {str(key): str(value) for key, value in (config.hydra.sweeper.params or {}).items()} | given
     return hashlib.sha256(json.dumps([space, str(config.hydra.sweeper.direction)], sort_keys=True).encode()).hexdigest()[:16]

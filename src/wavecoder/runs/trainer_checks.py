@@ -2,23 +2,26 @@
 
 import logging
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from lightning.pytorch.callbacks import ModelCheckpoint
 from omegaconf import DictConfig, OmegaConf
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs import build
+from wavecoder.runs import build, results
 from wavecoder.runs.foreign import as_the_job
 from wavecoder.runs.names import no_such_setting
 from wavecoder.runs.run import make_trainer
-from wavecoder.runs.settings import SettingError, Settings
+from wavecoder.runs.settings import SettingError, Settings, as_typed
 from wavecoder.runs.values import leaves
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
 from wavecoder.training.callbacks.training_error import TrainingError
+from wavecoder.training.checkpoints import LAST, PREVIOUS
 
 _FOLDERS = ("dirpath", "folder", "save_dir")  # arguments that are folders, of our callbacks and Lightning's
 
@@ -40,6 +43,7 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
     with as_the_job(config, folder), _silenced():
         callbacks: dict[str, Any] = build.make_objects(config, "callbacks")
         make_trainer(config, folder, callbacks)
+        _check_checkpoints(callbacks, (folder / results.LAST_CHECKPOINT).parent)
         given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
     kinds = {type(callback) for callback in callbacks.values()}
     if LinearSubspace in kinds and ReferenceErrors not in kinds:
@@ -54,6 +58,26 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
         if metric is not None and metric not in reported and not of_others:
             raise SettingError(f"callbacks.{name}.monitor={metric}: {no_such_setting(metric, reported, 'nothing reports it')}")
     return [(key, Path(value).absolute()) for key, value in leaves(given) if key.rpartition(".")[2] in _FOLDERS and value]
+
+
+def _check_checkpoints(callbacks: Mapping[str, Any], folder: Path) -> None:
+    """Refuse checkpoints where a run does not look for what it resumes from, and others in their place.
+
+    Args:
+        callbacks: By their names.
+        folder: Where a run's checkpoints are.
+    """
+    for name, callback in callbacks.items():
+        if isinstance(callback, LastCheckpoint) and callback.folder.absolute() != folder:
+            allowed = "${hydra:runtime.output_dir}/checkpoints, from which a run is resumed"
+            raise SettingError(f"callbacks.{name}.folder={callback.folder}: must be {allowed}")
+        if isinstance(callback, ModelCheckpoint) and Path(callback.dirpath or folder).absolute() == folder:
+            if (file := f"{callback.filename}.ckpt") in (LAST, PREVIOUS):
+                setting = f"callbacks.{name}.filename={callback.filename}"
+                raise SettingError(f"{setting}: must be another name; a run is resumed from {file}")
+            if callback.save_last:
+                setting = f"callbacks.{name}.save_last={as_typed(callback.save_last)}"
+                raise SettingError(f"{setting}: must be false; a run is resumed from {LAST}")
 
 
 @contextmanager

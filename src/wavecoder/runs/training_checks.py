@@ -21,6 +21,7 @@ from wavecoder.runs.memory import Size, check_memory
 from wavecoder.runs.settings import SettingError, Settings
 from wavecoder.runs.targets import resolve
 from wavecoder.runs.values import annotations
+from wavecoder.training import compiler  # noqa: F401 - an optimiser imports it, and outlines of networks
 
 _STEPS_TRIED = 20_000  # of a schedule before the run: a tenth of a second
 
@@ -72,9 +73,9 @@ def _size_of(choice: NetworkChoice, settings: Settings) -> Size:
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
         counted[0] += output.numel() if isinstance(output, torch.Tensor) and not list(module.children()) else 0
 
-    for module in network.modules():
-        module.register_forward_hook(count)
     with suppress(Exception), torch.device("meta"):  # what goes wrong is said when the network is tried
+        for module in network.modules():
+            module.register_forward_hook(count)
         reconstruction(network, torch.empty(1, settings.data.signal_length))
     return Size(sum(parameter.numel() for parameter in network.parameters()), counted[0])
 

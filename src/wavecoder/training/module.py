@@ -16,6 +16,7 @@ from wavecoder.engine.base import is_elementwise
 from wavecoder.ensemble import flatten_parameters, trained_parameters
 from wavecoder.metrics import ErrorMeter, EvaluationBatch
 from wavecoder.rng import seeded_draws
+from wavecoder.training import compiler  # noqa: F401 - at the first import of Lightning
 from wavecoder.training.dead import ConstantOutputs
 from wavecoder.training.divergence import Divergence
 
