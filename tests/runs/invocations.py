@@ -253,7 +253,6 @@ train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milesto
 train scheduler._target_=torch.optim.lr_scheduler.MultiStepLR +scheduler.milestones=[2] +scheduler.gamma=x | gamma=x: must be
 train scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=0 | scheduler.step_size=0: must be at least 1
 train scheduler._target_=torch.optim.lr_scheduler.StepLR +scheduler.step_size=9 +scheduler.gamma=-1 | scheduler
-train trainer.log_every_n_steps=text | trainer.log_every_n_steps=text: must be a whole number
 train trainer.num_sanity_val_steps=-5 | trainer.num_sanity_val_steps=-5: must be a whole number, at least -1
 train trainer.enable_progress_bar=maybe | trainer.enable_progress_bar=maybe: must be true or false
 train trainer.strategy=nope | trainer.strategy=nope:

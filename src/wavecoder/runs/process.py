@@ -19,7 +19,7 @@ def process_of_jobs() -> Iterator[None]:
     The collector runs so rarely that memory would grow from job to job. What was imported before the first one is set apart, so
     that collecting takes a few milliseconds.
     """
-    warnings.formatwarning = _in_one_line
+    format_before, warnings.formatwarning = warnings.formatwarning, _in_one_line
     warnings.filterwarnings("once", category=UserWarning, append=True)
     is_one_of_many = HydraConfig.get().mode == RunMode.MULTIRUN
     if is_one_of_many and not gc.get_freeze_count():
@@ -27,6 +27,7 @@ def process_of_jobs() -> Iterator[None]:
     try:
         yield
     finally:
+        warnings.formatwarning = format_before
         if is_one_of_many:
             gc.collect()
 
