@@ -43,7 +43,7 @@ SMALL: dict[str, Any] = {
 def contents(folder: Path) -> dict[str, Any]:
     """What is in a run's folder, but for times and processes."""
     record = record_of(folder)
-    for part in ("timing", "place", "origin", "overrides"):
+    for part in ("timing", "place", "origin", "overrides", "checksum"):
         record.pop(part)
     config = (folder / ".hydra" / "config.yaml").read_text()
     return record | {"config": config, "files": sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))}

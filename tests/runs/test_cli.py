@@ -20,7 +20,7 @@ GROUPS = ("activation", "latent", "noise", "data", "model", "loss", "engine", "o
 BAD_INPUT = {
     "+experiment=paper": "error: experiment: must be chosen once, and without +, as experiment=OPTION",
     "activation=swish": "error: activation=swish: no such option; there are elu, gelu, identity, leaky_relu, mish, prelu, relu, "
-    "sigmoid, silu, softplus, tanh; did you mean activation=mish?",
+    "sigmoid, silu, sine, softplus, tanh; did you mean activation=mish?",
     "latent=7": "error: latent=7: no such option; there are 1, 2, 3, 5, 10; did you mean latent.dim=7?",
     "latent.dmi=3": "error: latent.dmi: no such setting; there are dim",
     "optimizer.rate=3": "error: optimizer.rate: no such setting; there are _target_, betas, eps, lr, weight_decay",
@@ -62,7 +62,7 @@ BAD_INPUT = {
     "-m noise=low sed=1,2": "error: sed: no such setting; did you mean seed?",
     "table=false": "error: table=false: is for a sweep, which needs -m",
     "loss=mae": "error: loss=mae: no such option; there are huber, l1, mse; did you mean loss=mse?",
-    "model=conv": "error: model=conv: no such option; there are deep, linear_tied",
+    "model=conv": "error: model=conv: no such option; there are curve, deep, fourier, linear_tied, residual",
     "model=linear_tied model.widths=[50]": "error: model.widths: no such setting; there are _target_, bias",
     "engine=fast": "error: engine=fast: no such option; there are auto, compiled, pytorch",
     "engine.name=fast": "error: engine.name=fast: must be one of auto, compiled, pytorch",

@@ -42,7 +42,7 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
     wanted = {"status": "completed", "schema": 2, "activation": "prelu", "latent_dim": 5, "seed": 4, "num_seeds": 3}
     assert described == wanted
     assert (record["network"], record["model"], record["bias"]) == ("prelu", "deep", True)
-    assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0, "draws": 1}
+    assert record["noise"] == {"eval_std": [0.1, 1.0], "train_std": 0.0, "train_between": "uniform", "draws": 1}
     if found := library():
         assert found.instruction_set in ("AVX2", "AVX512")
         assert record["engine"] == {"name": f"compiled {found.instruction_set}", "reason": "the fastest for this network"}
