@@ -35,6 +35,7 @@ from wavecoder.runs.cli import CONF, quote_whole_numbers
 from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.runs.settings import Settings, from_config
 from wavecoder.signals import Sinusoids, SinusoidSource
+from wavecoder.training.callbacks.checkpoint import CheckpointFiles
 from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 from wavecoder.training.noise import Noise
@@ -141,6 +142,7 @@ def quiet_trainer(folder: Path, **arguments: object) -> L.Trainer:
         "enable_model_summary": False,
         "num_sanity_val_steps": 0,
         "log_every_n_steps": 1,
+        "plugins": [CheckpointFiles()],
     }
     return L.Trainer(**(quiet | arguments))  # type: ignore[arg-type]
 

@@ -48,7 +48,7 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_a_run_takes(tmp_path: Pa
     assert done.returncode == 0, done.stderr
     (largest,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
     beside_process = int(largest) * 1024 - PROCESS * 1e6
-    assert 0.5 < needed(settings_with(*arguments)) / beside_process < 2
+    assert 0.5 < needed(from_config(composed(*arguments))) / beside_process < 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from wavecoder import signals
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.references import REFERENCES, Moments, Reference
 from wavecoder.subspace import LABELS
-from wavecoder.training.callbacks.checkpoint import CheckpointFiles, LastCheckpoint
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.callbacks.figures import ReconstructionFigures, median_member, reconstruction_figure
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.subspace import LinearSubspace
@@ -232,7 +232,7 @@ def test_the_last_checkpoint_is_replaced_when_it_is_old_enough_and_at_the_end(
 
     epochs = Epochs()
     callbacks = [LastCheckpoint(str(tmp_path), every_seconds), epochs]
-    trainer = quiet_trainer(tmp_path, callbacks=callbacks, plugins=[CheckpointFiles()], max_epochs=3, enable_checkpointing=True)
+    trainer = quiet_trainer(tmp_path, callbacks=callbacks, max_epochs=3, enable_checkpointing=True)
     trainer.fit(autoencoder_module(), data_module())
     assert epochs.seen == saved
 

@@ -12,7 +12,7 @@ from conftest import autoencoder_module, data_module, quiet_trainer
 from damages import DAMAGES, PARTS, changed, flipped_directory
 from torch import nn
 
-from wavecoder.training.callbacks.checkpoint import CheckpointFiles, LastCheckpoint
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.checkpoints import DamagedError, read_checkpoint, sound_checkpoint
 
 QUICK = ("other shapes", "no callbacks", "weights that are NaN", "optimiser state of other shapes", "other loops")
@@ -22,8 +22,7 @@ QUICK = ("other shapes", "no callbacks", "weights that are NaN", "optimiser stat
 def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the last checkpoint of a run, and the one before."""
     folder = tmp_path_factory.mktemp("checkpoints")
-    callbacks, plugins = [LastCheckpoint(str(folder), 0.0)], [CheckpointFiles()]
-    trainer = quiet_trainer(folder, max_epochs=2, callbacks=callbacks, plugins=plugins, enable_checkpointing=True)
+    trainer = quiet_trainer(folder, max_epochs=2, callbacks=[LastCheckpoint(str(folder), 0.0)], enable_checkpointing=True)
     trainer.fit(autoencoder_module(num_seeds=2), data_module(2))
     return folder
 
@@ -32,9 +31,7 @@ def test_what_is_said_of_a_checkpoint_that_cannot_be_written_names_it(tmp_path: 
     def no_space(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    trainer = quiet_trainer(
-        tmp_path, callbacks=[LastCheckpoint(str(tmp_path))], plugins=[CheckpointFiles()], enable_checkpointing=True
-    )
+    trainer = quiet_trainer(tmp_path, callbacks=[LastCheckpoint(str(tmp_path))], enable_checkpointing=True)
     monkeypatch.setattr("os.fsync", no_space)
     with pytest.raises(OSError, match="No space left") as error:
         trainer.fit(autoencoder_module(), data_module())

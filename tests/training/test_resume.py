@@ -20,7 +20,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 from wavecoder.file_source import FileSource
 from wavecoder.networks import DeepAutoencoder, TiedLinearAutoencoder
 from wavecoder.runs.results import LAST_CHECKPOINT
-from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles, LastCheckpoint
+from wavecoder.training.callbacks.checkpoint import SESSION, LastCheckpoint
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.signals import SignalHandlers
 from wavecoder.training.callbacks.subspace import LinearSubspace
@@ -62,7 +62,7 @@ def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) 
     measured = [ReferenceErrors(5, "fitted"), LinearSubspace()] if linear else []
     logger = TensorBoardCurves(folder, name="tb", version="autoencoder")
     called = [SignalHandlers(), *measured, *callbacks, best, LastCheckpoint(str(kept), 1000.0)]
-    plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True, "plugins": [CheckpointFiles()]}
+    plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True}
     trainer = quiet_trainer(folder, callbacks=called, **plain | arguments)
     found = sound_checkpoint(kept, module, signals, trainer)
     logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
