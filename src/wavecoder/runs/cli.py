@@ -207,7 +207,7 @@ def explain(error: Exception) -> str:
         if isinstance(error, IsADirectoryError):
             return f"{os.fsdecode(error.filename)}: is a folder, and must be removed: the log is written there"
     frames = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
-    if any(code.co_filename == logging.config.__file__ for code in frames):
+    if not isinstance(error, OSError) and any(code.co_filename == logging.config.__file__ for code in frames):
         kind = "job" if any(code.co_name == "run_job" for code in frames) else "hydra"
         return f"hydra.{kind}_logging: {' '.join(str(error.__cause__ or error).split())}"
     if isinstance(error, OSError) and error.strerror:

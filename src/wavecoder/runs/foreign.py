@@ -129,7 +129,11 @@ def _check_commands(config: DictConfig) -> None:
 
 def _check_names(config: DictConfig) -> None:
     """Refuse paths as names of what Hydra writes into a job's folder."""
-    subdir, kept, name = (str(OmegaConf.select(config, f"hydra.{key}")) for key in ("sweep.subdir", "output_subdir", "job.name"))
+    kept, name = (str(OmegaConf.select(config, f"hydra.{key}")) for key in ("output_subdir", "job.name"))
+    try:
+        subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
+    except OmegaConfBaseException:  # a setting in it refers to what is missing, which is refused by the setting's name
+        subdir = ""
     if _leaves(subdir):
         raise SettingError(f"hydra.sweep.subdir={subdir}: must be within hydra.sweep.dir")
     if kept != ".hydra" and not _is_typed("hydra.output_subdir"):
