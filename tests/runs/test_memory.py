@@ -43,7 +43,7 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_was_measured(overrides: 
 @pytest.mark.slow
 def test_the_estimate_is_within_a_factor_of_two_of_what_a_run_takes(tmp_path: Path) -> None:
     code = "from wavecoder.runs import cli; cli.train(); print(open('/proc/self/status').read())"
-    arguments = ("data.per_seed=true", "num_seeds=64", "data.train_size=1280", "trainer.max_epochs=1", "logger=none")
+    arguments = ("data.per_seed=true", "num_seeds=64", "data.train_size=5000", "trainer.max_epochs=1", "logger=none")
     done = run_command(tmp_path, sys.executable, "-c", code, *arguments)
     assert done.returncode == 0, done.stderr
     (largest,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
