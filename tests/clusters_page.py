@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from conftest import JOB, ROOT, completed, records, run_command
+from processes import JOB, ROOT, run_command
+from run_files import completed, records
 
 PAGE = (ROOT / "docs" / "clusters.md").read_text(encoding="utf-8")
 

@@ -1,27 +1,20 @@
-"""What several test files share: running the scripts as a user does, and small data modules, problems and modules."""
+"""What several test files share: fixtures, and small data modules, problems, modules and configurations."""
 
-import contextlib
-import json
 import os
-import random
-import signal
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-import forked
 import lightning as L
 import pytest
 import torch
 from browser import browser as browser  # a fixture
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig, open_dict
+from processes import JOB, Run, run_script
+from run_files import only_run, records
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
@@ -32,7 +25,6 @@ from wavecoder.ensemble import Ensemble, flatten_parameters
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs import foreign, resume, targets
 from wavecoder.runs.cli import CONF, quote_whole_numbers
-from wavecoder.runs.results import SCHEMA, summarise
 from wavecoder.runs.settings import Settings, from_config
 from wavecoder.signals import Sinusoids, SinusoidSource
 from wavecoder.training.callbacks.checkpoint import CheckpointFiles
@@ -41,8 +33,6 @@ from wavecoder.training.module import AutoencoderModule
 from wavecoder.training.noise import Noise
 
 pytest_plugins = ["slurm_cluster"]  # a fixture
-
-ROOT = Path(__file__).parents[1]
 
 FUSED_ADAM = partial(torch.optim.Adam, fused=True)
 
@@ -164,43 +154,6 @@ def _of_one_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(targets._VARIABLE, os.environ.get(targets._VARIABLE, ""))
 
 
-Run = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def run_script(
-    script: str, folder: Path, *arguments: str, environment: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run `python src/SCRIPT ARGUMENTS` in a folder and return what it printed and its exit status."""
-    return run_command(folder, sys.executable, str(ROOT / "src" / script), *last_choices(arguments), environment=environment)
-
-
-def last_choices(arguments: Iterable[str]) -> list[str]:
-    """Arguments in which a later choice takes the place of an earlier one, which the command line would refuse."""
-    latest: dict[str, str] = {}
-    for number, argument in enumerate(arguments):
-        key, assigns, _ = argument.partition("=")
-        latest[key.lstrip("+") if assigns and not argument.startswith("-") else str(number)] = argument
-    return list(latest.values())
-
-
-def run_command(
-    folder: Path, *command: str, environment: dict[str, str] | None = None, timeout: float = 280
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in a folder and return what it printed and its exit status."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    if forked.can_run(command, environment):
-        return forked.run(command, folder, environment, timeout)
-    return subprocess.run(
-        command,
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-        check=False,
-    )
-
-
 @pytest.fixture
 def run_train(tmp_path: Path) -> Run:
     """Runs `python src/train.py ARGUMENTS` in an empty folder."""
@@ -225,121 +178,6 @@ def settings_with(*values: str) -> Settings:
 @cache
 def _composed_once() -> DictConfig:
     return composed()
-
-
-def made_up_record(val: list[float]) -> dict[str, Any]:
-    """The record of a completed run with these `val/mse`, one for each seed."""
-    return {
-        "status": "completed",
-        "schema": SCHEMA,
-        "network": "tanh",
-        "model": "deep",
-        "activation": "tanh",
-        "bias": True,
-        "latent_dim": 5,
-        "noise": {"eval_std": [0.1], "train_std": 0.0, "draws": 1},
-        "seed": 0,
-        "num_seeds": len(val),
-        "metrics": {"val/mse": summarise(val), "val/mse/over_svd": summarise([value / 0.3 for value in val])},
-        "references": {"svd": {"val/mse": 0.3}, "pca": {"val/mse": 0.29}},
-        "engine": {"name": "PyTorch", "reason": "for a test"},
-        "timing": {"fit_seconds": 1.5, "steps": 10, "signals_per_second": 100.0},
-        "versions": {},
-    }
-
-
-OWN_NETWORKS = {"PYTHONPATH": str(ROOT / "tests"), "WAVECODER_ALLOW_TARGETS": "own_networks,held"}
-"""The environment in which commands find the networks of own_networks.py, and may use them."""
-
-FAILS = "model._target_=own_networks.FailsWhenTrained"
-"""A choice with which a run fails in its first step, where it finds `OWN_NETWORKS`."""
-
-EVERY_EPOCH = "callbacks.last.every_seconds=0"
-"""A choice with which a run can resume after every epoch."""
-
-JOB = (
-    "debug=quick",
-    "logger=none",
-    "data.train_size=640",
-    "data.val_size=64",
-    "trainer.max_epochs=6",
-    "num_seeds=2",
-    EVERY_EPOCH,
-)
-"""A run of six epochs of ten steps, in a second or two."""
-
-
-def start(
-    folder: Path, *arguments: str, environment: dict[str, str] | None = None, keep: bool = False
-) -> subprocess.Popen[bytes]:
-    """Start `python src/train.py` in a process group of its own, so that all it starts can be killed with it.
-
-    If `keep`, what it prints is kept in printed.txt and errors.txt in the folder.
-    """
-    command = [sys.executable, str(ROOT / "src" / "train.py"), *last_choices(arguments)]
-    threads = os.environ | {"OMP_NUM_THREADS": "1"} | (environment or {})
-    outputs = [folder / "printed.txt", folder / "errors.txt"] if keep else [Path(os.devnull), None]
-    out, err = (file.open("wb") if file else None for file in outputs)
-    return subprocess.Popen(command, cwd=folder, env=threads, stdout=out, stderr=err, start_new_session=True)
-
-
-def kill(process: subprocess.Popen[bytes]) -> None:
-    if process.poll() is None:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def records(sweep: Path) -> dict[str, dict[str, Any]]:
-    return {file.parent.name: json.loads(file.read_text()) for file in sweep.glob("*/results.json")}
-
-
-def record_of(run: Path) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads((run / "results.json").read_text())
-    return record
-
-
-def only_run(folder: Path) -> Path:
-    """The folder of the only single run that was started in a folder."""
-    (run,) = (folder / "outputs" / "runs").glob("*/*")
-    return run
-
-
-def metrics(sweep: Path) -> dict[str, Any]:
-    return {name: record["metrics"] for name, record in records(sweep).items()}
-
-
-def until(condition: Callable[[], object], process: subprocess.Popen[bytes] | None = None) -> None:
-    """Wait for something that is sure to come, however slow the machine; if `process` is given, it must not end before."""
-    deadline = time.monotonic() + 240
-    while not condition():
-        assert process is None or process.poll() is None, "it ended by itself"
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def free_ports(count: int) -> list[int]:
-    """Ports on which nobody listens, none of which the system gives to a client."""
-    with contextlib.ExitStack() as stack:
-        sockets: list[socket.socket] = []
-        while len(sockets) < count:
-            each = stack.enter_context(socket.socket())
-            with contextlib.suppress(OSError):
-                each.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
-                sockets.append(each)
-        return [each.getsockname()[1] for each in sockets]
-
-
-def checkpoints(sweep: Path) -> list[Path]:
-    return list(sweep.glob("*/checkpoints/last.ckpt"))
-
-
-def stamps(sweep: Path, names: Iterable[str]) -> dict[str, int]:
-    """When the records of some jobs were written."""
-    return {name: (sweep / name / "results.json").stat().st_mtime_ns for name in names}
-
-
-def completed(sweep: Path) -> list[str]:
-    return [name for name, record in records(sweep).items() if record["status"] == "completed"]
 
 
 @pytest.fixture(scope="session")

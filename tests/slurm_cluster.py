@@ -11,8 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, free_ports, until
 from held import HELD
+from processes import JOB, OWN_NETWORKS, free_ports, until
 
 PROGRAMS = "munged mariadbd mariadb-install-db slurmdbd slurmctld slurmd sacctmgr sacct sbatch squeue scancel scontrol sinfo srun"
 ON_SLURM = ("hydra/launcher=slurm", "hydra.launcher.cpus_per_task=1")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import optuna
-from conftest import JOB, OWN_NETWORKS, completed, records, run_script, start, until
 from held import HELD, hold, release
 from optuna.trial import FrozenTrial, TrialState
+from processes import JOB, OWN_NETWORKS, run_script, start, until
+from run_files import completed, records
 
 TRIALS = 4
 BEST = ("--config-dir", "outputs/sweeps/search", "experiment=best")

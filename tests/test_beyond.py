@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, Run, composed, only_run, record_of
+from conftest import composed
+from processes import ROOT, Run
+from run_files import only_run, record_of
 
 from wavecoder.runs.settings import from_config
 

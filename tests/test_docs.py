@@ -9,9 +9,10 @@ import jsonschema
 import pytest
 import yaml
 from clusters_page import PAGE, code_lines, commands
-from conftest import ROOT, composed
+from conftest import composed
 from hydra import initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from processes import ROOT
 
 import wavecoder
 from wavecoder.runs.cli import CONF, quote_whole_numbers

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from processes import ROOT
 
 QUICK = ("debug=quick", "data.train_size=640", "data.val_size=64", "logger=none")
 PAGE = (ROOT / "docs" / "extending.md").read_text(encoding="utf-8")

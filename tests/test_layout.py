@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from processes import ROOT
 
 PACKAGE = ROOT / "src" / "wavecoder"
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import ROOT
+from processes import ROOT
 
 SOURCES = ("Makefile", "pyproject.toml", "constraints.txt", "constraints-any-torch.txt", "hatch_build.py")
 INSTALLS = {

@@ -7,8 +7,8 @@ from typing import Any
 
 import nbformat
 import pytest
-from conftest import ROOT
 from nbclient import NotebookClient
+from processes import ROOT
 
 import wavecoder
 

@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 from clusters_page import code_in_prose
-from conftest import ROOT, composed, run_command
+from conftest import composed
+from processes import ROOT, run_command
 from test_docs import jobs_of
 
 from wavecoder.runs.settings import from_config

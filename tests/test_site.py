@@ -14,7 +14,7 @@ import yaml
 from browser import IN_A_BROWSER, Browser, browser, open_page, problems  # noqa: F401 - a fixture
 from check_jsonschema import main as check_jsonschema
 from click.testing import CliRunner
-from conftest import ROOT
+from processes import ROOT
 
 import wavecoder
 

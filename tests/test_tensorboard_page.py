@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 from browser import IN_A_BROWSER, open_page, problems
-from conftest import run_script
 from playwright.sync_api import Browser, Page
+from processes import run_script
 from tensorboard_page import open_charts, open_curves, open_projector, open_settings, served
 
 pytestmark = IN_A_BROWSER

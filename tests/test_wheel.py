@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, record_of, records, run_command
+from processes import ROOT, run_command
+from run_files import record_of, records
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("wheel")]  # one environment for all
 

@@ -10,7 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, composed, record_of, run_command
+from conftest import composed
+from processes import ROOT, run_command
+from run_files import record_of
 from sklearn.decomposition import PCA, TruncatedSVD
 from test_docs import jobs_of
 

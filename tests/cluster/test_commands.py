@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 from clusters_page import HERE, LINES, NOT_RUN, RUN, SMALLER, assert_complete, of, quick, run, runs_in
-from conftest import completed, free_ports, kill, run_command, until
+from processes import free_ports, kill, run_command, until
+from run_files import completed
 
 pytestmark = pytest.mark.slow
 on_results = pytest.mark.xdist_group("results of a sweep")  # one sweep for all

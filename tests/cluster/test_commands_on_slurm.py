@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from clusters_page import ENDLESS, assert_complete, of, quick, run, runs_in
-from conftest import records, run_command, until
+from processes import run_command, until
+from run_files import records
 from slurm_cluster import Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm 2")]

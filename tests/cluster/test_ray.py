@@ -11,21 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import (
-    JOB,
-    OWN_NETWORKS,
-    checkpoints,
-    completed,
-    free_ports,
-    kill,
-    metrics,
-    records,
-    run_script,
-    stamps,
-    start,
-    until,
-)
 from held import HELD, hold, release
+from processes import JOB, OWN_NETWORKS, free_ports, kill, run_script, start, until
+from run_files import checkpoints, completed, metrics, records, stamps
 from stopped_search import Search, kill_driver
 
 pytestmark = pytest.mark.slow

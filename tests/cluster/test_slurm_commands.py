@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import FAILS, JOB, OWN_NETWORKS, checkpoints, records, run_command, run_script, start, until
 from filelock import FileLock
 from held import hold, release
+from processes import FAILS, JOB, OWN_NETWORKS, run_command, run_script, start, until
+from run_files import checkpoints, records
 from slurm_cluster import JOBS, ON_SLURM, ONE, Slurm
 from stopped_search import Search, kill_driver
 

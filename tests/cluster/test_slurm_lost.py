@@ -9,21 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import (
-    EVERY_EPOCH,
-    JOB,
-    OWN_NETWORKS,
-    checkpoints,
-    completed,
-    kill,
-    metrics,
-    records,
-    run_script,
-    stamps,
-    start,
-    until,
-)
 from held import HELD, hold, release
+from processes import EVERY_EPOCH, JOB, OWN_NETWORKS, kill, run_script, start, until
+from run_files import checkpoints, completed, metrics, records, stamps
 from slurm_cluster import JOBS, ON_SLURM, ONE, Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm 1")]

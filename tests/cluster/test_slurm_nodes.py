@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import JOB, ROOT, last_choices, run_script
+from processes import JOB, ROOT, last_choices, run_script
 from slurm_cluster import Slurm
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("slurm 2")]

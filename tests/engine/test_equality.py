@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
-from conftest import ROOT, Steps, data_module, engine_for, problem
+from conftest import Steps, data_module, engine_for, problem
 from own_networks import ConvolutionalAutoencoder, ResidualAutoencoder
+from processes import ROOT
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import CosineAnnealingLR, LRScheduler

@@ -14,7 +14,8 @@ from urllib.parse import unquote
 
 import numpy as np
 import pytest
-from conftest import FAILS, OWN_NETWORKS, only_run, record_of, run_command, run_script
+from processes import FAILS, OWN_NETWORKS, run_command, run_script
+from run_files import only_run, record_of
 
 from wavecoder.paper.numbers import number
 

@@ -14,7 +14,6 @@ import lightning as L
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, Run, record_of, run_command
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
@@ -22,6 +21,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from omegaconf.basecontainer import BaseContainer
+from processes import ROOT, Run, run_command
+from run_files import record_of
 
 import wavecoder
 from wavecoder.runs.api import _override

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import Run, composed
+from conftest import composed
+from processes import Run
 
 from wavecoder.runs import checks, foreign
 from wavecoder.runs.limits import SettingError

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 import pytest
-from conftest import Run, only_run, record_of, records
+from processes import Run
+from run_files import only_run, record_of, records
 
 from wavecoder.engine.bindings import library
 from wavecoder.runs.store import read_sweep

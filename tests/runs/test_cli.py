@@ -6,7 +6,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, Run, run_command
+from processes import ROOT, Run, run_command
 
 from wavecoder.runs import cli
 from wavecoder.runs.commands import COMMANDS

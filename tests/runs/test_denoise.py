@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from conftest import run_script
 from noisy_signals import NOISE, RATE, ROWS, SINE, write_wav
 from numpy import ndarray
+from processes import run_script
 
 from wavecoder.files import FileError, Recording, open_signals, read_rows
 from wavecoder.runs.denoise import denoise

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from conftest import kill, run_command
 from noisy_signals import GENERATOR, RATE, ROWS, SINE, write_wav
+from processes import kill, run_command
 
 pytestmark = pytest.mark.xdist_group("denoise")  # one network for all
 

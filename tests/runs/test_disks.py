@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, Run, kill, record_of, run_script, start, until
 from held import HELD, hold, release
+from processes import JOB, OWN_NETWORKS, Run, kill, run_script, start, until
+from run_files import record_of
 
 pytestmark = pytest.mark.slow
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import Run, composed, made_up_record, record_of, records, run_command, run_script
+from conftest import composed
+from processes import Run, run_command, run_script
+from run_files import made_up_record, record_of, records
 
 import wavecoder
 from wavecoder.runs import results, tables

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import ROOT, made_up_record, record_of, records, run_command, run_script
+from processes import ROOT, run_command, run_script
+from run_files import made_up_record, record_of, records
 
 from wavecoder.families import FAMILIES
 from wavecoder.references import SVD

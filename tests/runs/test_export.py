@@ -14,8 +14,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
-from conftest import JOB, OWN_NETWORKS, ROOT, run_command, run_script
 from own_networks import ConvolutionalAutoencoder, Plain, ResidualAutoencoder
+from processes import JOB, OWN_NETWORKS, ROOT, run_command, run_script
 from torch import Tensor, nn
 
 import wavecoder

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from conftest import ROOT, composed, run_command, run_script
+from conftest import composed
+from processes import ROOT, run_command, run_script
 
 from wavecoder.runs import results
 from wavecoder.runs.build import make_source

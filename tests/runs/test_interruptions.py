@@ -3,12 +3,14 @@
 import os
 import shutil
 import signal
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from conftest import OWN_NETWORKS, Run, kill, record_of, run_script, start, until
 from damages import DAMAGES
+from processes import OWN_NETWORKS, Run, kill, run_script, start, until
+from run_files import record_of
 from same_end import assert_same_end, temporary
 
 from wavecoder.training.checkpoints import read_checkpoint
@@ -25,6 +27,15 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     done = run_script("train.py", folder, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS)
     assert (done.returncode, done.stderr) == (0, "")
     return folder / "run"
+
+
+def told(process: subprocess.Popen[bytes], kind: signal.Signals) -> int:
+    """The status with which a process ends that is sent a signal."""
+    process.send_signal(kind)
+    try:
+        return process.wait(60)
+    finally:
+        kill(process)
 
 
 def assert_same_runs(run: Path, whole: Path) -> None:
@@ -50,11 +61,7 @@ def test_a_run_told_to_end_in_an_epoch_says_so_and_resumes_there(
     others.mkdir()
     process = start(tmp_path, *CHUNKS, "hydra.run.dir=run", environment=OWN_NETWORKS | {"TMPDIR": str(others)}, keep=True)
     until((tmp_path / "paused").exists, process)
-    process.send_signal(kind)
-    try:
-        assert process.wait(60) == status
-    finally:
-        kill(process)
+    assert told(process, kind) == status
     assert not list(others.iterdir()), "temporary files of libraries"
     printed = (tmp_path / "printed.txt").read_text().splitlines(keepends=True)
     assert "".join(printed[1:]) == said[0]  # the first describes the run
@@ -84,11 +91,7 @@ def test_a_run_told_to_end_before_or_after_its_training_says_so_too(
     (tmp_path / "pause").touch()
     process = start(tmp_path, *arguments, environment=OWN_NETWORKS, keep=True)
     until((tmp_path / "paused").exists, process)
-    process.send_signal(kind)
-    try:
-        assert process.wait(60) == status
-    finally:
-        kill(process)
+    assert told(process, kind) == status
     assert (tmp_path / "errors.txt").read_text() == said
     (tmp_path / "pause").unlink()
     done = run_train(*arguments, environment=OWN_NETWORKS)
@@ -101,11 +104,7 @@ def test_a_run_told_to_end_before_or_after_its_training_says_so_too(
 def test_a_run_told_to_end_while_it_is_being_imported_says_so_too(tmp_path: Path) -> None:
     process = start(tmp_path, *RUN, "hydra.run.dir=run", keep=True)
     until((tmp_path / "run" / ".hydra" / "overrides.yaml").exists, process)
-    process.send_signal(signal.SIGTERM)
-    try:
-        assert process.wait(60) == -signal.SIGTERM
-    finally:
-        kill(process)
+    assert told(process, signal.SIGTERM) == -signal.SIGTERM
     assert (tmp_path / "errors.txt").read_text() == "Ended by SIGTERM; the same command resumes it\n"
 
 
@@ -116,11 +115,7 @@ def test_a_second_ctrl_c_ends_a_run_at_once(tmp_path: Path) -> None:
     until((tmp_path / "paused").exists, process)
     process.send_signal(signal.SIGINT)
     until((tmp_path / "told").exists, process)
-    process.send_signal(signal.SIGINT)
-    try:
-        assert process.wait(60) == 130
-    finally:
-        kill(process)
+    assert told(process, signal.SIGINT) == 130
     assert (tmp_path / "errors.txt").read_text() == "\nInterrupted; the same command resumes it\n"
 
 

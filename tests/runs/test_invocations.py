@@ -6,9 +6,9 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from conftest import run_command
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from processes import run_command
 
 sys.path.insert(0, str(Path(__file__).parent))
 

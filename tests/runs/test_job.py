@@ -5,9 +5,10 @@ import signal
 from pathlib import Path
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, Run, kill, made_up_record, record_of, start, until
 from filelock import SoftFileLock
 from held import HELD, hold, release
+from processes import JOB, OWN_NETWORKS, Run, kill, start, until
+from run_files import made_up_record, record_of
 
 from wavecoder.runs import job, threads
 from wavecoder.runs.results import LAST_CHECKPOINT, SCHEMA, write_results

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from conftest import records, run_script
 from numpy import ndarray
+from processes import run_script
+from run_files import records
 
 import wavecoder
 from wavecoder.engine.bindings import library

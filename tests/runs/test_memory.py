@@ -5,7 +5,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import composed, run_command, settings_with
+from conftest import composed, settings_with
+from processes import run_command
 
 from wavecoder.runs import memory
 from wavecoder.runs.build import choose_network

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from conftest import made_up_record
 from hypothesis import given
 from hypothesis import strategies as st
 from omegaconf import OmegaConf
+from run_files import made_up_record
 
 from wavecoder.runs import results
 from wavecoder.runs.store import read_sweep

@@ -4,10 +4,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, Run, composed, kill, made_up_record, record_of, records, start, until
+from conftest import composed
 from held import HELD, hold, release
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from processes import JOB, OWN_NETWORKS, Run, kill, start, until
+from run_files import made_up_record, record_of, records
 from same_end import assert_same_end
 
 from wavecoder.runs import results, resume

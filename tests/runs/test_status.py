@@ -5,9 +5,11 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import JOB, OWN_NETWORKS, checkpoints, composed, made_up_record, run_command, start, until
+from conftest import composed
 from filelock import FileLock
 from held import HELD, hold
+from processes import JOB, OWN_NETWORKS, run_command, start, until
+from run_files import checkpoints, made_up_record
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import write_results

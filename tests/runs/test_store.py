@@ -5,7 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
-from conftest import made_up_record
+from run_files import made_up_record
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import write_results

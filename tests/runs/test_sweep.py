@@ -11,26 +11,11 @@ from pathlib import Path
 
 import cloudpickle
 import pytest
-from conftest import (
-    FAILS,
-    JOB,
-    OWN_NETWORKS,
-    Run,
-    completed,
-    composed,
-    kill,
-    made_up_record,
-    metrics,
-    record_of,
-    records,
-    run_command,
-    run_script,
-    stamps,
-    start,
-    until,
-)
+from conftest import composed
 from held import HELD, hold, release
 from hydra._internal.callbacks import Callbacks
+from processes import FAILS, JOB, OWN_NETWORKS, Run, kill, run_command, run_script, start, until
+from run_files import completed, made_up_record, metrics, record_of, records, stamps
 
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import write_results

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import made_up_record
+from run_files import made_up_record
 
 from wavecoder.runs import results, tables
 from wavecoder.runs.screen import Table

@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
-from conftest import JOB, OWN_NETWORKS, Run, composed, only_run, record_of, records
+from conftest import composed
 from omegaconf import OmegaConf
+from processes import JOB, OWN_NETWORKS, Run
+from run_files import only_run, record_of, records
 
 import wavecoder
 from wavecoder.paper.report import write_report

@@ -7,22 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import (
-    EVERY_EPOCH,
-    FAILS,
-    JOB,
-    OWN_NETWORKS,
-    Run,
-    completed,
-    kill,
-    metrics,
-    records,
-    run_script,
-    stamps,
-    start,
-    until,
-)
 from held import HELD, hold, release
+from processes import EVERY_EPOCH, FAILS, JOB, OWN_NETWORKS, Run, kill, run_script, start, until
+from run_files import completed, metrics, records, stamps
 
 from wavecoder.runs.tasks import read_batches
 from wavecoder.training.files import read_arrays

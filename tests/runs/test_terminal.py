@@ -8,7 +8,8 @@ from itertools import takewhile
 from pathlib import Path
 
 import pytest
-from conftest import ROOT, only_run, record_of, records, run_command
+from processes import ROOT, run_command
+from run_files import only_run, record_of, records
 from terminal import Terminal
 
 from wavecoder.runs.typed import print_next_of_run

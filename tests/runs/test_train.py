@@ -7,7 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import FAILS, OWN_NETWORKS, Run, data_module, only_run, record_of
+from conftest import data_module
+from processes import FAILS, OWN_NETWORKS, Run
+from run_files import only_run, record_of
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 

@@ -44,7 +44,7 @@ def read_overrides(folder: Path) -> list[str]:
 
 def _read(file: Path) -> Any:
     try:
-        text = file.read_text()
+        text = file.read_text(encoding="utf-8")
         # Hydra writes none, and a few lines with them stand for billions of values
         if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("has aliases")
