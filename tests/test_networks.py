@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from functools import partial
 
 import pytest
@@ -136,7 +137,7 @@ def test_the_loss_of_a_curve_is_that_of_the_nearest_point_and_a_classifiers() ->
 
 
 @pytest.mark.parametrize("network", [FourierAutoencoder, CurveAutoencoder])
-def test_members_of_an_ensemble_lose_what_single_ones_do(network: type[FourierAutoencoder]) -> None:
+def test_members_of_an_ensemble_lose_what_single_ones_do(network: Callable[..., nn.Module]) -> None:
     make = partial(network, 100, 1, widths=[16], frequencies=4)
     ensemble, x = Ensemble(make, range(3)), torch.randn(2, 3, 6, 100)
     losses = ensemble.apply_to_members(partial(loss_of_member, nn.MSELoss()), *x)

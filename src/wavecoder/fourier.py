@@ -58,20 +58,19 @@ class FourierAutoencoder(Autoencoder):
         largest_frequency: float = 16.0,
     ) -> None:
         super().__init__()
-        features = latent_dim * (2 * frequencies + 1)
-        self.encoder = fully_connected([signal_length, *widths, self._outputs(latent_dim)], activation, bias=True)
-        self.features = FourierFeatures(frequencies, largest_frequency)
-        self.decoder = fully_connected([features, *widths[::-1], signal_length], activation, bias=True)
-
-    def _outputs(self, latent_dim: int) -> int:
-        return latent_dim
-
-    def decode(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch time"]:
-        """The signal of each latent."""
-        return self.decoder(self.features(z))
+        self.encoder = fully_connected([signal_length, *widths, latent_dim], activation, bias=True)
+        self.decoder = _fourier_decoder([latent_dim, *widths[::-1], signal_length], activation, frequencies, largest_frequency)
 
 
-class CurveAutoencoder(FourierAutoencoder):
+def _fourier_decoder(
+    sizes: Sequence[int], activation: Callable[[], nn.Module], frequencies: int, largest_frequency: float
+) -> nn.Sequential:
+    """Affine layers between these sizes, with Fourier features of the first before them."""
+    sizes = [sizes[0] * (2 * frequencies + 1), *sizes[1:]]
+    return nn.Sequential(FourierFeatures(frequencies, largest_frequency), *fully_connected(sizes, activation, bias=True))
+
+
+class CurveAutoencoder(Autoencoder):
     """A latent of one dimension, for data that are curves: the encoder finds the place of a signal on one long curve.
 
     The decoder draws the curve, from a number between -1 and 1 to a signal. The encoder chooses among many points of it, as a
@@ -119,20 +118,18 @@ class CurveAutoencoder(FourierAutoencoder):
     ) -> None:
         if latent_dim != 1:
             raise ValueError(f"a curve has a latent of 1, got {latent_dim}")
-        self.points = points
-        super().__init__(signal_length, latent_dim, activation, widths, frequencies, largest_frequency)
+        super().__init__()
+        self.encoder = fully_connected([signal_length, *widths, points], activation, bias=True)
+        self.decoder = _fourier_decoder([1, *widths[::-1], signal_length], activation, frequencies, largest_frequency)
         self.register_buffer("positions", (torch.arange(points) + 0.5) / points * 2 - 1)
         self.register_buffer("offsets", torch.arange(-neighbours, neighbours + 1))
         self.temperature = temperature
         self.encoder_weight = encoder_weight
 
-    def _outputs(self, latent_dim: int) -> int:
-        return self.points
-
     def encode(self, x: Float[Tensor, "batch time"]) -> Float[Tensor, "batch latent"]:
         """The latent of each signal, from -1 to 1."""
         scores = self.encoder(x)
-        near = (scores.argmax(1, keepdim=True) + self.offsets).clamp(0, self.points - 1)
+        near = (scores.argmax(1, keepdim=True) + self.offsets).clamp(0, len(self.positions) - 1)
         weights = scores.gather(1, near).softmax(1)
         return (weights * self.positions[near]).sum(1, keepdim=True)
 
