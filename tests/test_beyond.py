@@ -1,11 +1,13 @@
 """The experiments beyond the paper, the command that compares them with their targets, and the page about them."""
 
+import json
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import composed
+from omegaconf import OmegaConf
 from processes import ROOT, Run
 from run_files import only_run, record_of
 
@@ -49,6 +51,22 @@ def test_the_page_names_every_experiment_and_its_target() -> None:
         assert f"{target.minutes} minutes" in line
         said = f"{1 / target.at_most:g} times" if target.unit == "recipe" else f"{target.at_most:g}"
         assert said in line
+
+
+def test_the_table_of_the_page_is_that_of_the_kept_records() -> None:
+    kept = {file.stem: json.loads(file.read_text(encoding="utf-8")) for file in beyond.KEPT.glob("*.json")}
+    assert kept.keys() == {beyond.RECIPE, *EXPERIMENTS}
+    page = (ROOT / "docs" / "beyond.md").read_text(encoding="utf-8")
+    for row in (beyond.HEADER, *beyond.rows(kept)):
+        assert f"| {' | '.join(row)} |\n" in page
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_kept_configurations_say_what_the_experiments_do(experiment: str) -> None:
+    kept = OmegaConf.load(beyond.KEPT / f"{experiment}.yaml")
+    said = OmegaConf.load(ROOT / "conf" / "experiment" / f"{experiment}.yaml")
+    del said["defaults"]
+    assert OmegaConf.merge(kept, said) == kept
 
 
 @pytest.mark.parametrize("experiment", EXPERIMENTS)

@@ -9,7 +9,6 @@
 
 #include <math.h>
 #include <pthread.h>
-#include <stdatomic.h>
 #include <string.h>
 
 #if defined(__AVX512F__)
@@ -33,6 +32,7 @@
 #endif
 #define MAX_THREADS 256
 #define MAX_LAYERS 64
+#define MOST_SLICED 8 /* members for each thread, from which on it matters little that some threads have one more */
 #define FAST_SINE 1e5f /* largest angle of the fast sine */
 #define INLINE static inline __attribute__((always_inline))
 
@@ -491,7 +491,7 @@ static void pad(long rows, long batch, const float *from, long from_row, float *
     }
 }
 
-static void train_member(const void *task, long member, float *work)
+static void train_member(const void *task, long member, long slice, long slices, float *work)
 {
     const struct chunk *chunk = task;
     const struct networks *nets = chunk->nets;
@@ -499,7 +499,7 @@ static void train_member(const void *task, long member, float *work)
     float *inputs = work, *targets = inputs + values, *gradients = targets + values;
     float *parameters = chunk->parameters + member * nets->size;
     work = gradients + padded(nets->size);
-    for (long step = 0; step < chunk->steps; step++) {
+    for (long step = slice * chunk->steps / slices; step < (slice + 1) * chunk->steps / slices; step++) {
         long which = step * nets->members + member;
         if (chunk->signals.amplitude)
             render(chunk, which, inputs);
@@ -523,7 +523,7 @@ struct batch {
     float *gradients, *losses;
 };
 
-static void differentiate_member(const void *task, long member, float *work)
+static void differentiate_member(const void *task, long member, long slice, long slices, float *work)
 {
     const struct batch *all = task;
     const struct networks *nets = all->nets;
@@ -545,7 +545,7 @@ struct evaluation {
     double *errors;
 };
 
-static void evaluate_member(const void *task, long member, float *work)
+static void evaluate_member(const void *task, long member, long slice, long slices, float *work)
 {
     const struct evaluation *all = task;
     const struct networks *nets = all->nets;
@@ -570,34 +570,55 @@ static void evaluate_member(const void *task, long member, float *work)
 
 /* --- threads -------------------------------------------------------------------------------------------------------------- */
 
-/* Members that threads take one after another, whichever is free. */
+typedef void work_of_member(const void *task, long member, long slice, long slices, float *work);
+
+/* The work of each member in slices, of which threads take one after another, whichever is free: the first ones of all members, then
+ * the second ones. A slice begins where the one before it ends, so `done` counts those of each member. */
 struct queue {
-    void (*function)(const void *task, long member, float *work);
+    work_of_member *function;
     const void *task;
-    long members, room;
+    long members, slices, room, next, threads, done[MOST_SLICED * MAX_THREADS];
     float *work;
-    atomic_long next, threads;
+    pthread_mutex_t lock;
+    pthread_cond_t finished;
 };
 
-static void *take_members(void *shared)
+static void *take_slices(void *shared)
 {
     struct queue *queue = shared;
-    float *work = queue->work + atomic_fetch_add(&queue->threads, 1) * queue->room;
-    for (long member; (member = atomic_fetch_add(&queue->next, 1)) < queue->members;)
-        queue->function(queue->task, member, work);
+    pthread_mutex_lock(&queue->lock);
+    float *work = queue->work + queue->threads++ * queue->room;
+    while (queue->next < queue->members * queue->slices) {
+        long member = queue->next % queue->members, slice = queue->next++ / queue->members;
+        while (slice && queue->done[member] < slice)
+            pthread_cond_wait(&queue->finished, &queue->lock);
+        pthread_mutex_unlock(&queue->lock);
+        queue->function(queue->task, member, slice, queue->slices, work);
+        pthread_mutex_lock(&queue->lock);
+        if (queue->slices > 1) {
+            queue->done[member]++;
+            pthread_cond_broadcast(&queue->finished);
+        }
+    }
+    pthread_mutex_unlock(&queue->lock);
     return 0;
 }
 
-static void for_each_member(void (*function)(const void *, long, float *), const void *task, const struct networks *nets,
-                            long batch, float *work, long threads)
+/* `steps` is how many parts the work of a member can be divided into. It is, into as many as there are threads, where otherwise some
+ * of them would wait for those that have a member more. */
+static void for_each_member(work_of_member *function, const void *task, const struct networks *nets, long batch, float *work,
+                            long threads, long steps)
 {
-    struct queue queue = {function, task, nets->members, workspace(nets, batch), work, 0, 0};
     pthread_t others[MAX_THREADS];
     long started = 0;
     threads = threads < MAX_THREADS ? threads : MAX_THREADS;
-    while (started < threads - 1 && !pthread_create(&others[started], 0, take_members, &queue))
+    int uneven = nets->members % threads && nets->members < MOST_SLICED * threads && steps >= threads;
+    struct queue queue = {.function = function, .task = task, .members = nets->members, .slices = uneven ? threads : 1,
+                          .room = workspace(nets, batch), .work = work, .lock = PTHREAD_MUTEX_INITIALIZER,
+                          .finished = PTHREAD_COND_INITIALIZER};
+    while (started < threads - 1 && !pthread_create(&others[started], 0, take_slices, &queue))
         started++; /* where no more can be started, fewer do the work */
-    take_members(&queue);
+    take_slices(&queue);
     for (long i = 0; i < started; i++)
         pthread_join(others[i], 0);
 }
@@ -606,19 +627,19 @@ static void for_each_member(void (*function)(const void *, long, float *), const
 
 void train(const struct chunk *chunk, float *work, long threads)
 {
-    for_each_member(train_member, chunk, chunk->nets, chunk->batch, work, threads);
+    for_each_member(train_member, chunk, chunk->nets, chunk->batch, work, threads, chunk->steps);
 }
 
 void loss_and_gradients(const struct networks *nets, long batch, long loss, const float *parameters, float *gradients,
                         const float *inputs, const float *targets, float *losses, float *work, long threads)
 {
     struct batch task = {nets, batch, loss, parameters, inputs, targets, gradients, losses};
-    for_each_member(differentiate_member, &task, nets, batch, work, threads);
+    for_each_member(differentiate_member, &task, nets, batch, work, threads, 1);
 }
 
 void evaluate(const struct evaluation *evaluation, float *work, long threads)
 {
-    for_each_member(evaluate_member, evaluation, evaluation->nets, evaluation->block, work, threads);
+    for_each_member(evaluate_member, evaluation, evaluation->nets, evaluation->block, work, threads, 1);
 }
 
 /* The sine of many angles, for the tests. */

@@ -1,12 +1,13 @@
 """The compiled engine: fully connected autoencoders on CPUs, several times faster than autograd.
 
-With Adam or AdamW one call of compiled.c does a whole chunk of steps, all steps of a member one after another on one thread. With
+With Adam or AdamW one call of compiled.c does many steps, those of a member one after another on one thread. With
 other optimisers it computes losses and gradients, and torch's optimiser does the step.
 """
 
 import ctypes
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,8 @@ from wavecoder.engine.bindings import ACTIVATIONS, LOSSES, MAX_LAYERS, instructi
 from wavecoder.ensemble import has_hooks
 from wavecoder.networks import DeepAutoencoder
 from wavecoder.signals import Sinusoids
+
+Part = tuple[int, int, c.Signals, list[Tensor]]  # of a chunk: steps, batch size, signals, and the tensors that hold them
 
 _BLOCK = 64  # signals evaluated at a time, so that their activations stay in the cache
 
@@ -107,6 +110,15 @@ def _layout(values: Tensor) -> tuple[list[int], torch.dtype, bool, str]:
     return list(values.shape), values.dtype, values.is_contiguous(), values.device.type
 
 
+def made_ahead(parts: Iterator[Part]) -> Iterator[Part]:
+    """The same, each made by a thread of its own while the one before it is used."""
+    with ThreadPoolExecutor(1) as thread:
+        following = thread.submit(next, parts, None)
+        while (part := following.result()) is not None:
+            following = thread.submit(next, parts, None)
+            yield part
+
+
 class CompiledEngine(Engine):
     """Steps of all members in compiled.c, members shared among the threads.
 
@@ -173,10 +185,10 @@ class CompiledEngine(Engine):
     def execute(self, chunk: Chunk) -> Float[Tensor, "step member"]:
         if not self._whole_chunks:
             return super().execute(chunk)
-        return torch.cat([self._train(*part) for part in self._parts(chunk)])
+        parts = self._parts(chunk)
+        return torch.cat([self._train(*part) for part in (made_ahead(parts) if self.problem.threads > 1 else parts)])
 
-    def _parts(self, chunk: Chunk) -> Iterator[tuple[int, int, c.Signals, list[Tensor]]]:
-        """Steps, batch size and signals of the parts of a chunk, and the tensors that hold the signals."""
+    def _parts(self, chunk: Chunk) -> Iterator[Part]:
         if isinstance(chunk.sinusoids, Sinusoids):  # rendered by compiled.c
             tensors = [values.float().contiguous() for values in (*chunk.sinusoids.parameters, chunk.times)]
             steps, members, batch = tensors[0].shape

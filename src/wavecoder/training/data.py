@@ -21,7 +21,7 @@ from wavecoder.rng import generator
 from wavecoder.signals import SignalSet, SignalSource, Sinusoids, add_noise, own_training_sets, rows_of
 from wavecoder.training.noise import Noise
 
-_BLOCK_VALUES = 250_000  # values evaluated at once: a megabyte, so that they stay in the processor's caches until they are used
+_BLOCK_VALUES = 1_000_000  # values evaluated at once: 4 MB, so that they stay in the processor's caches until they are used
 _EVALUATION_BATCH = 4_096
 _TRAINING_NOISE = ("training noise level", "training noise")  # what it is drawn for
 
