@@ -74,8 +74,11 @@ def test_the_length_of_a_chunk_changes_nothing(noise: float) -> None:
         assert torch.equal(one[1], other[1])
 
 
-def test_the_number_of_threads_changes_nothing() -> None:
-    for one, other in pairwise(train(CompiledEngine, "Adam", threads=threads) for threads in (1, 2, 5)):
+@pytest.mark.parametrize("noise", [0.0, 0.3])
+def test_the_number_of_threads_changes_nothing(noise: float) -> None:
+    """Two threads share three members in slices, five have one each."""
+    for one, other in pairwise(train(CompiledEngine, "Adam", noise=noise, threads=threads) for threads in (1, 2, 5)):
+        assert torch.equal(one[0], other[0])
         assert torch.equal(one[1], other[1])
 
 
