@@ -1,5 +1,7 @@
 """How close autoencoders come to the best possible: trains five experiments, prints target and reached, writes docs/beyond.
 
+There it puts each run's record and configuration, and the figures of the page about them.
+
 Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and keeps what is complete.
 """
 
@@ -8,6 +10,7 @@ import shutil
 import statistics
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +24,7 @@ ROOT = Path(__file__).parents[1]
 RUNS, KEPT = ROOT / "outputs" / "beyond", ROOT / "docs" / "beyond"
 RECIPE = "paper_recipe"  # what same_size is compared with: the same network, trained as in the paper
 ARGUMENTS = {RECIPE: ["num_seeds=8", "noise=low"]}
+FIGURES = {"denoise_low": "error_frequency_noise_0.1", "denoise_any": "error_noise", "one_dimensional": "latent"}  # of `evaluate`
 Records = Mapping[str, Mapping[str, Any]]
 
 
@@ -84,18 +88,26 @@ def error_or_infinity(error: float | None) -> float:
     return float("inf") if error is None else error
 
 
+def run(command: str, *arguments: str | Path) -> None:
+    """Run one of wavecoder's commands, and end where it fails."""
+    done = subprocess.run([sys.executable, ROOT / "src" / f"{command}.py", *arguments], cwd=ROOT)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
 def main() -> None:
     """Train, print, keep."""
     names = [RECIPE, *dict.fromkeys(target.experiment for target in TARGETS)]
     for name in names:
-        arguments = ARGUMENTS.get(name, [f"experiment={name}"])
-        done = subprocess.run([sys.executable, ROOT / "src" / "train.py", *arguments, f"hydra.run.dir={RUNS / name}"], cwd=ROOT)
-        if done.returncode:
-            sys.exit(done.returncode)
+        run("train", *ARGUMENTS.get(name, [f"experiment={name}"]), f"hydra.run.dir={RUNS / name}")
     KEPT.mkdir(exist_ok=True)
     for name in names:
         shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
         shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
+    for name, figure in FIGURES.items():
+        with tempfile.TemporaryDirectory() as folder:
+            run("evaluate", RUNS / name, "--output", folder)
+            shutil.copy(Path(folder) / "figures" / f"{figure}.png", KEPT / f"{name}.png")
     table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
     for row in rows({name: json.loads((KEPT / f"{name}.json").read_text()) for name in names}):
         table.add_row(*row)
