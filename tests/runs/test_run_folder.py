@@ -144,11 +144,16 @@ def test_only_a_complete_run_with_its_checkpoint_is_extended(tmp_path: Path) -> 
 LONGER = "trainer.max_epochs=6: must be the 60 of the run in {}, which would be lost; a shorter run needs another folder"
 
 
-def test_an_extended_run_is_not_begun_anew_by_the_command_from_before(tmp_path: Path) -> None:
+def test_a_longer_run_is_not_begun_anew_by_a_shorter_command(tmp_path: Path) -> None:
+    """As it would be by the command from before an extension, however often that was interrupted and resumed."""
     run, same = _begun(tmp_path / "run", *MORE), {"config_fingerprint": results.fingerprint(composed(*MORE))}
     config: Any = composed(*SIZE, SIX)
+    results.write_results(run, {"status": "unfinished"} | same)
+    _check(run, *SIZE, SIX)  # nothing is lost yet
+    (run / results.LAST_CHECKPOINT).parent.mkdir(exist_ok=True)
+    (run / results.LAST_CHECKPOINT).touch()
     complete = made_up_record([0.5]) | {"timing": {"fit_seconds": 1.0, "steps": 600}}
-    for record in (complete, {"status": "unfinished", "overrides": {"extend": "true"}}):
+    for record in (complete, {"status": "unfinished"}):
         results.write_results(run, record | same)
         with pytest.raises(SettingError) as error:
             resume.check(config, from_config(config), run)

@@ -113,8 +113,8 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
 
 def _check_length(config: DictConfig, settings: Settings, folder: Path, record: Mapping[str, Any]) -> None:
     """Refuse to begin anew what only has more epochs, as the command from before an extension would, and lose all of them."""
-    if record["status"] != "completed" and record.get("overrides", {}).get("extend") != "true":
-        return
+    if record["status"] != "completed" and not (folder / results.LAST_CHECKPOINT).exists():
+        return  # there is nothing to lose
     before, now = _recorded_epochs(settings, folder, record), int(settings.trainer.get("max_epochs", 1))
     if now < before and _fingerprint_of(config, before) in known_fingerprints(folder, record):
         longer = f"the {before} of the run in {folder}, which would be lost"
