@@ -186,7 +186,9 @@ class CompiledEngine(Engine):
         if not self._whole_chunks:
             return super().execute(chunk)
         parts = self._parts(chunk)
-        return torch.cat([self._train(*part) for part in (made_ahead(parts) if self.problem.threads > 1 else parts)])
+        if self.problem.threads > 1 and chunk.sinusoids is None:  # which compiled.c renders itself
+            parts = made_ahead(parts)
+        return torch.cat([self._train(*part) for part in parts])
 
     def _parts(self, chunk: Chunk) -> Iterator[Part]:
         if isinstance(chunk.sinusoids, Sinusoids):  # rendered by compiled.c
