@@ -39,7 +39,7 @@ class RowSource:
     def training_set(self, device: torch.device | str) -> Rows:
         return Rows(self.rows[: self.train_size].to(device))
 
-    def fresh(self, keys: Sequence[Generator], count: int) -> Rows:
+    def fresh(self, keys: Sequence[Generator], count: int, progress: float = 0.0) -> Rows:
         picked = [torch.randint(self.train_size, (count,), generator=key, device=key.device) for key in keys]
         return self.training_set(keys[0].device).take(torch.cat(picked))
 

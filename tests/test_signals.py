@@ -143,3 +143,6 @@ def test_fresh_signals_can_have_another_spread_of_frequencies() -> None:
     assert wide.fresh(keys, 4000).frequency.std() == pytest.approx(3.0, rel=0.05)
     assert wide.training_set("cpu").frequency.std() == pytest.approx(1.0, rel=0.05)
     assert wide.validation_set("cpu").frequency.std() == pytest.approx(1.0, rel=0.05)
+    narrowing = SinusoidSource(["sin"], sigma=1.0, fresh_sigma=[3.0, 1.0], train_size=4000)
+    for progress, sigma in ((0.0, 3.0), (0.25, 2.5), (1.0, 1.0)):
+        assert narrowing.fresh(keys, 4000, progress).frequency.std() == pytest.approx(sigma, rel=0.05)

@@ -102,7 +102,7 @@ class FileSource:
     def training_set(self, device: Device) -> "FileSignals":
         return FileSignals(self, self._numbers[0], torch.device(device))
 
-    def fresh(self, keys: Sequence[Generator], count: int) -> "FileSignals":
+    def fresh(self, keys: Sequence[Generator], count: int, progress: float = 0.0) -> "FileSignals":
         """There are none.
 
         Raises:

@@ -174,8 +174,8 @@ class SignalSource(Protocol):
         """The fixed set of `train_size` training signals."""
         ...
 
-    def fresh(self, keys: Sequence[Generator], count: int) -> SignalSet:
-        """New training signals, `count` from each generator, one after another."""
+    def fresh(self, keys: Sequence[Generator], count: int, progress: float = 0.0) -> SignalSet:
+        """New training signals, `count` from each generator, one after another; `progress` of the run, from 0 to 1, is behind."""
         ...
 
     def validation_set(self, device: Device) -> SignalSet:
@@ -226,7 +226,7 @@ class SinusoidSource:
         test_frequency: r of the test signal sin(r t).
         seed: Which training and validation signals are drawn.
         fresh_sigma: Standard deviation of r in new training signals, if another one: a larger one shows a network more of the
-            rare frequencies. None for `sigma`.
+            rare frequencies. Two, if it goes from the one at the run's begin to the other at its end. None for `sigma`.
 
     Example:
         >>> source = SinusoidSource(train_size=1000)
@@ -244,7 +244,7 @@ class SinusoidSource:
         val_size: int = 1_000,
         test_frequency: float = 1.0,
         seed: int = 0,
-        fresh_sigma: float | None = None,
+        fresh_sigma: float | Sequence[float] | None = None,
     ) -> None:
         self.families = families
         self.sigma = sigma
@@ -254,7 +254,8 @@ class SinusoidSource:
         self.val_size = val_size
         self.test_frequency = test_frequency
         self.seed = seed
-        self.fresh_sigma = sigma if fresh_sigma is None else fresh_sigma
+        given = sigma if fresh_sigma is None else fresh_sigma
+        self.fresh_sigma = (given, given) if isinstance(given, int | float) else tuple(given)
 
     def times(self, device: Device) -> Float[Tensor, " time"]:
         return time_grid(self.signal_length, self.dt, device)
@@ -262,8 +263,9 @@ class SinusoidSource:
     def training_set(self, device: Device) -> Sinusoids:
         return sample(self.train_size, self.families, self.sigma, generator(device, self.seed, "training signals"))
 
-    def fresh(self, keys: Sequence[Generator], count: int) -> Sinusoids:
-        drawn = [sample(count, self.families, self.fresh_sigma, key).parameters for key in keys]
+    def fresh(self, keys: Sequence[Generator], count: int, progress: float = 0.0) -> Sinusoids:
+        first, last = self.fresh_sigma
+        drawn = [sample(count, self.families, first + (last - first) * progress, key).parameters for key in keys]
         return Sinusoids(*(torch.cat(values) for values in zip(*drawn, strict=True)))
 
     def validation_set(self, device: Device) -> Sinusoids:

@@ -119,6 +119,16 @@ def test_more_epochs_of_a_complete_run_extend_it(tmp_path: Path) -> None:
             "trainer.max_epochs=60",
             "extend=true: scheduler.T_max was filled in for the run's own epochs, at whose end the schedule has ended",
         ),
+        (
+            ("noise.train_std=[1,0.1]", "noise.train_between=schedule"),
+            "trainer.max_epochs=60",
+            "extend=true: noise.train_std=[1,0.1] has ended with the run's own epochs",
+        ),
+        (
+            ("data=fresh", "data.fresh_sigma=[4,2.25]"),
+            "trainer.max_epochs=60",
+            "extend=true: data.fresh_sigma=[4,2.25] has ended with the run's own epochs",
+        ),
     ],
 )
 def test_what_would_not_be_the_same_run_is_not_extended(tmp_path: Path, of_run: tuple[str, ...], change: str, said: str) -> None:

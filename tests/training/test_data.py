@@ -93,6 +93,15 @@ def test_fresh_signals_never_come_again() -> None:
     assert not (first | second) & rows(torch.cat(list(datamodule().training_signals())))
 
 
+def test_fresh_frequencies_go_from_the_first_spread_in_the_first_epoch_to_the_second_in_the_last() -> None:
+    epochs, batch = 5, 16
+    for epoch in range(epochs):
+        changes = {"fresh": True, "fresh_sigma": [4.0, 2.0], "families": ["sin"], "train_size": batch * 500}
+        module = in_training(data_module(2, noise=Noise(steps=500 * epochs), **changes), epoch)
+        frequencies = torch.cat([chunk.sinusoids.frequency for chunk in module.train_dataloader() if chunk.sinusoids])
+        assert frequencies.std((0, 2)).tolist() == pytest.approx([4.0 - 0.5 * epoch] * 2, rel=0.05)
+
+
 @pytest.mark.parametrize(("fresh", "per_seed"), [(False, False), (True, False), (False, True)])
 def test_processes_share_each_batch_and_no_signal(fresh: bool, per_seed: bool) -> None:
     changes: dict[str, Any] = {"fresh": fresh, "per_seed": per_seed, "num_seeds": 2, "train_std": 0.5}

@@ -47,7 +47,8 @@ def _sinusoids(settings: Settings) -> Tensor:
     assert data.sigma is not None
     assert data.test_frequency is not None
     sizes = (data.signal_length, data.dt, _SIGNALS, _SIGNALS)
-    sigma = max(data.sigma, data.fresh_sigma or 0)
+    fresh = data.fresh_sigma if isinstance(data.fresh_sigma, list) else [data.fresh_sigma or 0]
+    sigma = max(data.sigma, *fresh)
     source = SinusoidSource(data.families, sigma, *sizes, data.test_frequency, data.seed)
     times, signals = source.times("cpu"), source.validation_set("cpu")
     if not (times.isfinite().all() and (times.diff() > 0).all()):

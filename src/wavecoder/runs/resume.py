@@ -148,9 +148,9 @@ def _check_extension(config: DictConfig, settings: Settings, folder: Path, recor
         said = "was filled in for the run's own epochs, at whose end the schedule has ended"
         raise SettingError(f"extend=true: scheduler.{filled[0]} {said}")
     if settings.noise.train_between == "schedule" and isinstance(settings.noise.train_std, list):
-        raise SettingError(
-            f"extend=true: noise.train_std={as_typed(settings.noise.train_std)} has ended with the run's own epochs"
-        )
+        _refuse_ended("noise.train_std", settings.noise.train_std)
+    if isinstance(settings.data.fresh_sigma, list):
+        _refuse_ended("data.fresh_sigma", settings.data.fresh_sigma)
     before, now = _epochs_of(settings, record), int(settings.trainer["max_epochs"])
     if now < before:
         raise SettingError(f"{_EPOCHS}={now}: must be above the {before} of the run that extend=true continues")
@@ -160,6 +160,10 @@ def _check_extension(config: DictConfig, settings: Settings, folder: Path, recor
         raise SettingError(f"extend=true: {folder / results.LAST_CHECKPOINT} is missing, from which the run would continue")
     if any((parent / "multirun.yaml").exists() for parent in folder.parents[:2]):
         raise SettingError(f"extend=true: {folder} is a job of a sweep, whose folder and command say how long it is")
+
+
+def _refuse_ended(key: str, value: list[float]) -> None:
+    raise SettingError(f"extend=true: {key}={as_typed(value)} has ended with the run's own epochs")
 
 
 def is_extension(config: DictConfig, record: Mapping[str, Any]) -> bool:

@@ -89,7 +89,7 @@ class DataSettings:
     # of sinusoids
     families: Optional[list[str]] = None  # noqa: UP045
     sigma: Optional[float] = None  # noqa: UP045
-    fresh_sigma: Optional[float] = None  # noqa: UP045
+    fresh_sigma: Any = None  # a number, or two
     test_frequency: Optional[float] = None  # noqa: UP045
     # of files
     path: Optional[str] = None  # noqa: UP045
@@ -114,8 +114,10 @@ class DataSettings:
             require(value is None, f"data.{name}", value, "left alone: only files have it (data=file)")
         require(self.scaling == "none", "data.scaling", self.scaling, "none for sinusoids; files have others (data=file)")
         require(is_positive(self.sigma), "data.sigma", self.sigma, "above 0")
-        wider = self.fresh_sigma is None or (self.fresh and is_positive(self.fresh_sigma))
-        require(wider, "data.fresh_sigma", self.fresh_sigma, "null, or with data.fresh=true a number above 0")
+        given = self.fresh_sigma if isinstance(self.fresh_sigma, list) and len(self.fresh_sigma) == 2 else [self.fresh_sigma]
+        wider = self.fresh_sigma is None or (self.fresh and all(map(is_positive, given)))
+        allowed = "null, or with data.fresh=true a number above 0 or two, as [3.0,2.25]"
+        require(wider, "data.fresh_sigma", self.fresh_sigma, allowed)
         known = self.test_frequency is not None and math.isfinite(self.test_frequency)
         require(known, "data.test_frequency", self.test_frequency, "a finite number")
         families = self.families or []

@@ -275,7 +275,9 @@ class TrainingChunks:
         count = source.steps_per_epoch * source.batch_size
         if source.fresh:
             keys = [generator(device, seed, "fresh signals", epoch) for seed in source.seeds]
-            return source.signals.fresh(keys, count), torch.arange(len(keys) * count, device=device).view(shape).transpose(0, 1)
+            progress = min(1.0, epoch / max(1, source.noise.steps // source.steps_per_epoch - 1))
+            signals = source.signals.fresh(keys, count, progress)
+            return signals, torch.arange(len(signals), device=device).view(shape).transpose(0, 1)
         keys = [generator(device, seed, "batch order", epoch) for seed in source.seeds]
         size = source.signals.train_size
         orders = torch.stack([torch.randperm(size, generator=key, device=device)[:count] for key in keys])
