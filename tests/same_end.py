@@ -29,6 +29,8 @@ def assert_same_end(run: Path, other: Path) -> None:
     assert arrays[0].keys() == arrays[1].keys()
     assert all((arrays[0][key] == arrays[1][key]).all() for key in arrays[0])
     assert curves(run) == curves(other)
+    for tag, points in curves(run).items():
+        assert len({step for step, _ in points}) == len(points), f"{tag} has points twice"
 
 
 def curves(run: Path) -> dict[str, list[tuple[int, float]]]:

@@ -39,6 +39,21 @@ def test_errors_come_first_and_pictures_last() -> None:
     assert tags[-1] == "view/latent"
 
 
+def test_what_was_logged_at_a_step_is_not_logged_there_again(tmp_path: Path) -> None:
+    first = logger(tmp_path)
+    for step in (8, 16, 16):
+        first.log_metrics({"val/mse": 1.0 / step}, step)
+    state = first.state()
+    first.finalize("success")
+    second = logger(tmp_path)  # of a resumed run, whose test measures what its last validation has
+    second.resume(state)
+    second.log_metrics({"val/mse": 1.0 / 16, "train/mse": 0.5}, 16)
+    second.finalize("success")
+    curves = events(tmp_path / "tb" / "autoencoder")
+    assert [event.step for event in curves.Scalars(tag_of("val/mse"))] == [8, 16]
+    assert [event.step for event in curves.Scalars(tag_of("train/mse"))] == [16]
+
+
 def test_charts_match_their_own_metrics_alone() -> None:
     metrics = [
         "val/mse",

@@ -94,7 +94,7 @@ def _run(config: "DictConfig") -> Path:
 
     def work(plain: "DictConfig") -> float:
         with _messages_shown(Path(HydraConfig.get().runtime.output_dir, f"{config.hydra.job.name}.log")):
-            return job.run_job(plain, run.train)
+            return job.run_job(plain, run.begin)
 
     context = HydraContext(GlobalHydra.instance().config_loader(), Callbacks())
     try:

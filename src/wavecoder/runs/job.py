@@ -18,8 +18,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
 
 from wavecoder.runs import cli, results, resume
-from wavecoder.runs.fingerprints import known_fingerprints, name_lost_record, note_fingerprint
-from wavecoder.runs.kinds import set_aside_wrong_kinds
+from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints, name_lost_record, note_fingerprint
+from wavecoder.runs.kinds import own_folders, set_aside_wrong_kinds
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
+_FILES = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)  # and the files beside them
 _LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
@@ -53,11 +54,11 @@ def train(config: DictConfig) -> float:
         Exception: In a single run, any error but bad input.
         SystemExit: In a single run, on bad input, if it diverged, or if a file cannot be written: Hydra would say more.
     """
-    from wavecoder.runs.run import train  # torch and Lightning take seconds to import
+    from wavecoder.runs.run import begin  # torch and Lightning take seconds to import
 
     try:
         with process_of_jobs():
-            value = run_job(config, train)
+            value = run_job(config, begin)
         remember_new_folders()  # they have the run's results
         return value
     except (SettingError, OSError) as error:
@@ -73,7 +74,11 @@ def train(config: DictConfig) -> float:
         cli.exit_with_error(error, cli.FAILED)
 
 
-def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]) -> float:
+Work = Callable[[DictConfig], Callable[[Path | None], float]]
+"""Makes the objects of a run; what it returns trains from a checkpoint, or the beginning, and returns the sweeper's result."""
+
+
+def run_job(config: DictConfig, work: Work) -> float:
     """Do the work of one run, or of one job of a sweep, as far as it is not done.
 
     A run is identified by its folder and the fingerprint of its configuration. A complete one is not repeated; an interrupted one
@@ -85,7 +90,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
 
     Args:
         config: The composed configuration.
-        work: Takes the configuration and the checkpoint to resume from, and returns the result for the sweeper.
+        work: Takes the configuration, before anything of an earlier run in the folder is removed.
 
     Raises:
         SettingError: In a single run, something cannot be made from the configuration; the folders made for it are removed.
@@ -98,7 +103,7 @@ def run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float]
         return _run_job(config, work, folder, is_first)
 
 
-def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float], folder: Path, is_first: bool) -> float:
+def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> float:
     single = HydraConfig.get().mode == RunMode.RUN
     fingerprint = results.fingerprint(config)
     record = results.read_record(folder) if is_first else _record_of_first_process(folder, fingerprint)
@@ -110,15 +115,16 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
-    if is_first:
-        if resume.is_extension(config, record):
-            log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
-            record |= {"config_fingerprint": fingerprint}
-        record = _prepare(folder, record, fingerprint)
-    checkpoint = folder / results.LAST_CHECKPOINT if record["resumes"] else None
+    begun = not is_first
     try:
         with _own_command_line():
-            return work(config, checkpoint)
+            train_from = work(config)
+            if is_first:
+                if resume.is_extension(config, record):
+                    log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
+                    record |= {"config_fingerprint": fingerprint}
+                record, begun = _prepare(folder, record, fingerprint), True
+            return train_from(folder / results.LAST_CHECKPOINT if record["resumes"] else None)
     except Diverged as error:
         if is_first:
             ended = {"status": "diverged", "error": str(error), "diverged": error.steps}
@@ -128,12 +134,14 @@ def _run_job(config: DictConfig, work: Callable[[DictConfig, Path | None], float
     except Exception as error:
         if not is_first:
             raise  # the first process of the run writes its record
-        if single and isinstance(error, SettingError):
+        if single and (isinstance(error, SettingError) or not begun):
             remove_new_folders()
             raise
         kind = "" if isinstance(error, SettingError | OSError) else f"{type(error).__name__}: "
         message = kind + cli.explain(error) if isinstance(error, OSError) else kind + " ".join(str(error).split())
         with suppress(OSError):  # the disk is full, or the folder is gone
+            if not begun:
+                _prepare(folder, record, fingerprint)
             if not single:  # whose traceback is printed
                 write_atomically(folder / TRACEBACK, traceback.format_exc())
             results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
@@ -202,20 +210,22 @@ def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
 
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
-    remove_leftovers(folder)
+    remove_leftovers(folder, _FILES, own_folders(folder, RUN_FOLDERS))
     known = known_fingerprints(folder, before)
     if before.get("damaged"):
         aside = rename_damaged(folder / results.RESULTS)
         log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
     elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
         name_lost_record(folder / results.RESULTS)
-    set_aside_wrong_kinds(folder, RUN_FOLDERS)
+    set_aside_wrong_kinds(folder, _FILES, RUN_FOLDERS)
     (folder / TRACEBACK).unlink(missing_ok=True)
     if fingerprint not in known and (known or before.get("damaged")):
         why = "its configuration has changed" if known else "what its checkpoint is of is not known"
         log.info("%s: %s, so it starts from the beginning", folder.name, why)
-        # the old record is replaced last, so that the clean-up is repeated if it is interrupted
-        (folder / ARRAYS).unlink(missing_ok=True)
+        # what is left is unfinished from here on; the fingerprint is replaced last, so that an interrupted clean-up is repeated
+        results.write_results(folder, {"status": "unfinished", "config_fingerprint": before.get("config_fingerprint", "")})
+        for name in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT, ARRAYS):
+            (folder / name).unlink(missing_ok=True)
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
     resumes = fingerprint in known and _has_checkpoint(folder)

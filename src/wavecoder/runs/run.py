@@ -2,8 +2,9 @@
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -138,24 +139,27 @@ def _problem(settings: Settings, ensemble: Ensemble, loss: Any, trainer: L.Train
     )
 
 
-def train(config: DictConfig, checkpoint: Path | None = None) -> float:
-    """Run one configuration: train, measure, write `results.json`, print the closing table.
+def begin(config: DictConfig) -> Callable[[Path | None], float]:
+    """Make the objects of one configuration, and write nothing.
 
     Args:
         config: The composed configuration, see conf/train.yaml.
-        checkpoint: Where to resume, a `last.ckpt` of the same configuration, damaged or not; None starts from the beginning.
 
     Returns:
-        The mean over seeds of the final `val/mse`; NaN if one diverged.
+        A function that trains, measures, writes `results.json`, prints the closing table, and returns the mean over seeds of the
+        final `val/mse`, NaN if one diverged. It takes where to resume, a `last.ckpt` of the same configuration, damaged or not,
+        or None to start from the beginning, and raises `Diverged` if the training has gone wrong.
 
     Raises:
-        SettingError: Something cannot be made from the configuration; no training has started.
-        Diverged: The training has gone wrong.
+        SettingError: Something cannot be made from the configuration.
     """
     whole = config.copy()
     with read_write(whole), open_dict(whole):
         whole.hydra = HydraConfig.get()
-    run = prepare(whole)
+    return partial(_train, prepare(whole), config)
+
+
+def _train(run: Run, config: DictConfig, checkpoint: Path | None) -> float:
     trainer = run.trainer
     checkpoint = _resume(run, checkpoint)
     if trainer.is_global_zero:

@@ -7,9 +7,10 @@ import os
 import re
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from secrets import token_hex
 from typing import TYPE_CHECKING, Any
@@ -100,15 +101,20 @@ def remove_old_leftovers(folder: Path, *patterns: str) -> None:
                     file.unlink()
 
 
-def remove_leftovers(folder: Path) -> None:
-    """Remove what processes that were killed have half-written in a run's folder. The run's lock must be held."""
-    for parent, folders, files in os.walk(folder):
-        for name in files:
-            if _TEMPORARY.fullmatch(name) or name.endswith(".new"):
-                Path(parent, name).unlink(missing_ok=True)
-        for name in [each for each in folders if each.startswith(".") and Path(parent).name == "tb"]:  # half a reference's curves
-            shutil.rmtree(Path(parent, name))
-            folders.remove(name)
+def remove_leftovers(folder: Path, names: Collection[str], folders: Iterable[Path]) -> None:
+    """Remove what processes that were killed have half-written in a run's folder, and nothing else that lies there.
+
+    Args:
+        folder: The run's. Its lock must be held.
+        names: Of the files that the run writes in it.
+        folders: Those in it that are the run's own.
+    """
+    found = [file for file in folder.glob(".*") if file.name.rpartition(".")[0][1:] in names]
+    for file in chain(found, *(each.glob(".*") for each in folders)):
+        if _TEMPORARY.fullmatch(file.name) and not file.is_dir():
+            file.unlink(missing_ok=True)
+    for half in (folder / "tb").glob(".*"):  # of a reference's curves
+        shutil.rmtree(half)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:

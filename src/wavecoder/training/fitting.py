@@ -108,7 +108,8 @@ def _is_session(checkpoint: Mapping[str, Any], module: "AutoencoderModule") -> b
     return (
         (losses is None or (isinstance(losses, torch.Tensor) and losses.dim() == 3 and losses.shape[2] == members))
         and has_structure(curves, {"sizes": {}, "is_laid_out": False})
-        and all(isinstance(size, int) for size in curves["sizes"].values())
+        and has_structure(curves.get("steps", {}), {})
+        and all(isinstance(number, int) for key in ("sizes", "steps") for number in curves.get(key, {}).values())
         and all(isinstance(value, torch.Tensor) for value in session.get("metrics", {}).values())
         and all(isinstance(step, int) and member in range(members) for member, step in steps.items())
     )
