@@ -114,12 +114,11 @@ def test_a_run_with_members_of_a_latent_of_one(tmp_path: Path) -> None:
 
     ours = events(tmp_path / "tb" / "autoencoder")
     # several files of events are read by their names, in which number 10 comes before number 9
-    first, last, final = sorted(ours.Scalars("train/mse"), key=lambda point: point.wall_time)
-    assert (first.step, last.step, final.step) == (40, 80, 80)
+    first, last = sorted(ours.Scalars("train/mse"), key=lambda point: point.wall_time)
+    assert (first.step, last.step) == (40, 80)
     inputs = next(iter(signals.training_batches())).inputs
     errors = (module(inputs) - inputs).square().mean(2)
     torch.testing.assert_close(last.value, errors[:, :50].mean().item(), rtol=1e-5, atol=0)
-    torch.testing.assert_close(final.value, errors.mean().item(), rtol=1e-5, atol=0)
     assert sorted(point.step for point in events(tmp_path / "tb" / "SVD").Scalars("error/val/mse")) == [0, 80]
 
     points = np.loadtxt(tmp_path / "tb" / "autoencoder" / "latent.tsv")

@@ -53,7 +53,7 @@ class TensorBoardCurves(TensorBoardLogger):
         self._steps: dict[str, int] = {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: names and sizes of the files of events, with all that was logged, and each curve's last step."""
+        """What a checkpoint keeps: names and sizes of the files of events, with what was logged, and each curve's last step."""
         self.experiment.flush()
         sizes = {file.name: file.stat().st_size for file in self._event_files()}
         return {"sizes": sizes, "is_laid_out": self._is_laid_out, "steps": dict(self._steps)}

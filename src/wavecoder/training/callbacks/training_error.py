@@ -10,7 +10,7 @@ from wavecoder.training.module import AutoencoderModule
 class TrainingError(L.Callback):
     """Logs `train/mse` after every validation, so that it can be compared with `val/mse`: measured clean, on weights of one step.
 
-    All training signals are measured at the end of a run alone; until then, the first of them.
+    The curve is of the first training signals; all of them are measured at the end of a run, for its results.
 
     Args:
         signals: How many are measured, of each member if each has its own.
