@@ -3,6 +3,7 @@
 import os
 import signal
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from filelock import SoftFileLock
@@ -11,7 +12,8 @@ from processes import JOB, OWN_NETWORKS, Run, kill, start, until
 from run_files import made_up_record, record_of
 
 from wavecoder.runs import job, threads
-from wavecoder.runs.results import LAST_CHECKPOINT, SCHEMA, write_results
+from wavecoder.runs.fingerprints import note_fingerprint
+from wavecoder.runs.results import LAST_CHECKPOINT, SCHEMA, read_record, write_results
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 from wavecoder.training.files import write_atomically
 
@@ -145,3 +147,42 @@ def test_processes_that_share_a_run_do_not_leave_the_first_alone_that_makes_arra
 def test_threads_follow_what_slurm_gives(monkeypatch: pytest.MonkeyPatch, given: str, cores: int) -> None:
     monkeypatch.setenv("SLURM_CPUS_PER_TASK", given)
     assert threads._cores() == cores
+
+
+def test_a_refusal_leaves_an_earlier_run_in_the_folder_as_it_is(run_train: Run, tmp_path: Path) -> None:
+    assert run_train(*JOB, "hydra.run.dir=run").returncode == 0
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and ".hydra" not in path.parts}
+    done = run_train(*JOB, "hydra.run.dir=run", "trainer.devices=3")
+    said = "must be a multiple of the 3 processes that share each batch"
+    assert (done.returncode, done.stderr.count("\n"), said in done.stderr) == (2, 1, True)
+    after = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file() and ".hydra" not in path.parts}
+    logs = {path for path in before if path.suffix == ".log"}
+    assert after.keys() == before.keys()
+    assert {path for path in before if before[path] != after[path]} <= logs
+
+
+def test_only_a_runs_own_files_are_cleaned_up(run_train: Run, tmp_path: Path) -> None:
+    """A run may be kept in a folder with other things, and with other runs."""
+    others = ["draft.new", ".bashrc.20240131", "sub/data.json/x", "sub/checkpoints/.last.ckpt.0123abcd"]
+    own = [".results.json.0123abcd", "checkpoints/.last.ckpt.0123abcd"]
+    for name in (*others, *own):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "results.json").write_text("{")  # of a run that was killed
+    assert run_train(*JOB, "hydra.run.dir=.").returncode == 0
+    assert [name for name in (*others, *own) if (tmp_path / name).exists()] == others
+
+
+def test_a_clean_up_that_is_interrupted_leaves_no_record_of_a_complete_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_results(tmp_path, made_up_record([0.5]) | {"config_fingerprint": "before"})
+    note_fingerprint(tmp_path, "before")
+    (tmp_path / LAST_CHECKPOINT).parent.mkdir()
+    (tmp_path / LAST_CHECKPOINT).touch()
+    monkeypatch.setattr(job.shutil, "rmtree", mock.Mock(side_effect=KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        job._prepare(tmp_path, read_record(tmp_path), "now")
+    record = read_record(tmp_path)
+    assert (record["status"], record["config_fingerprint"]) == ("unfinished", "before")
+    assert not (tmp_path / LAST_CHECKPOINT).exists()

@@ -281,9 +281,9 @@ def test_a_run_from_elsewhere_is_read_as_data(
 
 def test_a_link_out_of_a_runs_folder_is_not_written_through(tmp_path: Path, refused: Refused) -> None:
     run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    for folder in (run / ".hydra", elsewhere):
+    for folder in (run / ".hydra", run / "tb" / "autoencoder", elsewhere):
         folder.mkdir(parents=True)
-    for link in (run / "figures", run / ".hydra" / "config.yaml"):
+    for link in (run / "figures", run / ".hydra" / "config.yaml", run / "tb" / "autoencoder" / "events.out.tfevents.1"):
         link.symlink_to(elsewhere)
         assert refused(f"hydra.run.dir={run}") == f"{link}: is a link out of the run's folder, which must hold none"
         link.unlink()

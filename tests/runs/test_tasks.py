@@ -1,8 +1,10 @@
 """Tasks of several jobs, and jobs that are trained as one ensemble: killed, resumed, divided."""
 
+import json
 import os
 import shutil
 import signal
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,7 +13,8 @@ from held import HELD, hold, release
 from processes import EVERY_EPOCH, FAILS, JOB, OWN_NETWORKS, Run, kill, run_script, start, until
 from run_files import completed, metrics, records, stamps
 
-from wavecoder.runs.tasks import read_batches
+from wavecoder.runs.plan import Job
+from wavecoder.runs.tasks import Batch, read_batches
 from wavecoder.training.files import read_arrays
 
 PACKED = (*(choice for choice in JOB if choice != EVERY_EPOCH), "callbacks=lean")
@@ -94,6 +97,15 @@ def test_damaged_lists_of_tasks_are_left_out(tmp_path: Path) -> None:
     (tmp_path / ".tasks" / "token").mkdir(parents=True)
     (tmp_path / ".tasks" / "token" / "tasks.json").write_text('{"token": "tok')
     assert list(read_batches(tmp_path)) == []
+
+
+@pytest.mark.parametrize("name", ["../victim", "/victim", "a/../../victim"])
+def test_lists_of_tasks_that_lead_out_of_their_sweep_are_left_out(tmp_path: Path, name: str) -> None:
+    (tmp_path / ".tasks" / "token").mkdir(parents=True)
+    for job, read in ((Job(name, (), "", ()), 0), (Job("all", (), "", (Job(name, (), "", ()),)), 0), (Job("a/b", (), "", ()), 1)):
+        batch = Batch("token", "joblib", "here", 1, 0.0, (), ((job,),))
+        (tmp_path / ".tasks" / "token" / "tasks.json").write_text(json.dumps(asdict(batch)))
+        assert len(list(read_batches(tmp_path))) == read
 
 
 def test_an_interrupted_division_is_finished_and_the_ensemble_not_trained_again(run_train: Run, tmp_path: Path) -> None:

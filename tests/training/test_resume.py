@@ -1,5 +1,6 @@
 """Training that stops at any chunk and resumes, against the same training undisturbed: weights, optimiser, curves, to the bit."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -24,7 +25,7 @@ from wavecoder.training.callbacks.checkpoint import SESSION, LastCheckpoint
 from wavecoder.training.callbacks.references import ReferenceErrors
 from wavecoder.training.callbacks.signals import SignalHandlers
 from wavecoder.training.callbacks.subspace import LinearSubspace
-from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
+from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint, write_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
 from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
@@ -178,6 +179,22 @@ def acted() -> Iterator[list[signal.Signals]]:
     yield told
     for kind, handler in before.items():
         signal.signal(kind, handler)
+
+
+def test_a_checkpoint_names_no_files_elsewhere_for_removal(tmp_path: Path) -> None:
+    run, thesis = tmp_path / "run", tmp_path / "thesis.txt"
+    thesis.touch()
+    session(run, deep("auto"), max_epochs=1)
+    last = run / LAST_CHECKPOINT
+    content = read_checkpoint(last)
+    (key,) = (key for key in content["callbacks"] if key.startswith("ModelCheckpoint"))
+    for named in (str(thesis), f"{last.parent}/../../thesis.txt", os.path.relpath(thesis)):
+        content["callbacks"][key]["kth_best_model_path"] = named
+        content["callbacks"][key]["best_k_models"] = {named: torch.tensor(9.0)}
+        content["callbacks"][key]["kth_value"] = torch.tensor(9.0)
+        write_checkpoint(content, last)
+        session(run, deep("auto"))
+        assert thesis.exists(), named
 
 
 @pytest.mark.parametrize("order", [(signal.SIGUSR2, signal.SIGTERM), (signal.SIGTERM, signal.SIGUSR2)], ids=str)

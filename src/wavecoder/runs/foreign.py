@@ -134,7 +134,7 @@ def _check_names(config: DictConfig) -> None:
         subdir = str(OmegaConf.select(config, "hydra.sweep.subdir"))
     except OmegaConfBaseException:  # a setting in it refers to what is missing, which is refused by the setting's name
         subdir = ""
-    if _leaves(subdir):
+    if leads_out(subdir):
         raise SettingError(f"hydra.sweep.subdir={subdir}: must be within hydra.sweep.dir")
     if kept != ".hydra" and not _is_typed("hydra.output_subdir"):
         raise SettingError(f"hydra.output_subdir={kept}: must be .hydra, unless it is given on the command line")
@@ -144,7 +144,7 @@ def _check_names(config: DictConfig) -> None:
 
 def _check_value(key: str, value: str, folder: Path) -> None:
     inside = Path(value).is_absolute() and Path(os.path.normpath(value)).is_relative_to(folder)
-    if _leaves(value) and not inside:
+    if leads_out(value) and not inside:
         raise SettingError(f"{key}={value}: must not leave the run's folder, unless it is given on the command line")
 
 
@@ -177,7 +177,8 @@ def _values(node: Any, at: str) -> Iterator[tuple[str, Any]]:
         yield from _values(value, key)
 
 
-def _leaves(path: str) -> bool:
+def leads_out(path: str) -> bool:
+    """Whether a path would lead out of the folder that it is relative to."""
     return path.startswith(("/", "~")) or ".." in path.split("/")
 
 
@@ -188,6 +189,6 @@ def refuse_links(folder: Path) -> None:
         SettingError: There is one.
     """
     inside = folder.resolve()
-    for path in (*folder.glob("*"), *folder.glob("*/*")):
+    for path in (*folder.glob("*"), *folder.glob("*/*"), *folder.glob("tb/*/*")):
         if path.is_symlink() and not path.resolve().is_relative_to(inside):
             raise SettingError(f"{path}: is a link out of the run's folder, which must hold none")

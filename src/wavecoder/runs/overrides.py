@@ -99,7 +99,8 @@ def check_options(arguments: Iterable[str]) -> None:
 
     parser = get_args_parser()
     parser.error = refuse  # type: ignore[method-assign]
-    parser.parse_args(list(arguments))
+    if parser.parse_args(list(arguments)).experimental_rerun:
+        refuse("--experimental-rerun: reads a pickle, which can execute anything; run=FOLDER resumes a run by its folder")
 
 
 def options_of(group: str) -> list[str]:

@@ -230,8 +230,10 @@ def _single_jobs(task: Sequence[Job]) -> list[Job]:
 
 
 def _slurm_id(folder: Path, batch: Batch, number: int) -> str | None:
-    file = folder / TASKS / batch.token / _IDS
-    return file.read_text().split()[number] if file.exists() else None
+    try:
+        return (folder / TASKS / batch.token / _IDS).read_text().split()[number]
+    except (OSError, ValueError, IndexError):  # there is no such file, or it was cut
+        return None
 
 
 def has_ended(folder: Path, job: Job, since: float) -> bool:

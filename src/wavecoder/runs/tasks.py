@@ -27,6 +27,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict, read_write
 from wavecoder.runs import job as jobs_module
 from wavecoder.runs import results
 from wavecoder.runs.cli import explain
+from wavecoder.runs.foreign import leads_out
 from wavecoder.runs.plan import Composer, Job, short_names
 from wavecoder.runs.shapes import BATCH, fits
 from wavecoder.runs.stacks import split_stack
@@ -204,6 +205,8 @@ def _read(file: Path) -> Batch:
     if not fits(content, BATCH):
         raise DamagedError(f"{file}: is damaged")
     tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
+    if outside := [job.name for task in tasks for each in task for job in (each, *each.stacked) if leads_out(job.name)]:
+        raise DamagedError(f"{file}: names a job outside of its sweep, {outside[0]}")
     plain = {name: content[name] for name in ("token", "launcher", "host", "pid", "launched")}
     return Batch(**plain, hydra_overrides=tuple(content["hydra_overrides"]), tasks=tasks)
 

@@ -1,6 +1,9 @@
 """The checkpoint from which an interrupted run resumes."""
 
+import os
 import time
+from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +113,11 @@ class LastCheckpoint(Checkpoint):
         callbacks: list[L.Callback] = trainer.callbacks  # type: ignore[attr-defined]
         for best in (callback for callback in callbacks if isinstance(callback, ModelCheckpoint)):
             if state := checkpoint["callbacks"].get(best.state_key):  # or it would forget what was best if the folder was moved
-                checkpoint["callbacks"][best.state_key] = _with_folder(state, str(state["dirpath"]), str(best.dirpath))
+                moved = _with_folder(state, str(state["dirpath"]), str(best.dirpath))
+                if any(_leads_out(value, str(best.dirpath)) for value in _strings(moved)):
+                    del checkpoint["callbacks"][best.state_key]  # Lightning removes the files that it names
+                else:
+                    checkpoint["callbacks"][best.state_key] = moved
 
     def on_train_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, AutoencoderModule)
@@ -186,6 +193,20 @@ def _with_folder(state: Any, before: str, now: str) -> Any:
     if isinstance(state, dict):
         return {_with_folder(key, before, now): _with_folder(value, before, now) for key, value in state.items()}
     return now + state.removeprefix(before) if isinstance(state, str) and state.startswith(before) else state
+
+
+def _strings(state: Any) -> Iterator[str]:
+    """The strings in the state of a callback, keys and values."""
+    if isinstance(state, dict):
+        yield from chain.from_iterable(map(_strings, chain(state.keys(), state.values())))
+    elif isinstance(state, str):
+        yield state
+
+
+def _leads_out(value: str, folder: str) -> bool:
+    """Whether a string is the path of a file that is not in a folder, absolute or upwards."""
+    path = Path(value)
+    return (path.is_absolute() or ".." in path.parts) and not Path(os.path.normpath(path)).is_relative_to(folder)
 
 
 def _begin_next_epoch(fit_loop: dict[str, Any], trainer: L.Trainer) -> None:
