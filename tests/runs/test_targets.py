@@ -1,6 +1,7 @@
 """Files from elsewhere are data: payloads in configurations touch a file if anything runs them, and nothing does."""
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -238,6 +239,29 @@ def test_a_launcher_that_a_file_names_is_refused_before_it_is_imported(tmp_path:
     for content, why in LAUNCHERS.items():
         file.write_text(f"{content}\n")
         assert why in refused("-m", "--config-dir", str(tmp_path / "theirs"), "hydra/launcher=theirs", "latent=1,5")
+
+
+LAUNCHER_SETTINGS = {  # of an experiment's file: what could run commands, load code, open ports or write elsewhere
+    "slurm": [r'comment: "x\ntouch pwned #"', "submitit_folder: /elsewhere", "additional_parameters: {wrap: touch pwned}"],
+    "ray": ["ray: {remote: {runtime_env: {env_vars: {LD_PRELOAD: evil.so}}}}", "ray: {init: {dashboard_host: 0.0.0.0}}"],
+    "joblib": ["temp_folder: /elsewhere"],
+}
+
+
+@pytest.mark.parametrize(("launcher", "setting"), [(name, each) for name, of in LAUNCHER_SETTINGS.items() for each in of])
+def test_a_files_settings_of_a_launcher_are_numbers_and_names(
+    tmp_path: Path, refused: Refused, launcher: str, setting: str
+) -> None:
+    file = tmp_path / "theirs" / "experiment" / "theirs.yaml"
+    file.parent.mkdir(parents=True)
+    command = ("-m", "--config-dir", str(file.parents[1]), "experiment=theirs", "latent=1,5")
+    head = f"# @package _global_\ndefaults: [override /hydra/launcher: {launcher}]\nhydra: {{launcher: {{%s}}}}\n"
+    file.write_text(head % setting)
+    said = refused(*command)
+    assert re.fullmatch(r"hydra\.launcher\..*: must be given on the command line; a file has it", said)
+    if launcher == "slurm":
+        file.write_text(head % "timeout_min: 5, partition: long")
+        assert refused(*command).startswith("hydra/launcher=slurm: no Slurm cluster answers here")
 
 
 def test_a_job_of_a_sweep_is_refused_before_any_runs(refused: Refused) -> None:

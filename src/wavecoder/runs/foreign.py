@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf, open_dict, read_write
 from omegaconf.errors import OmegaConfBaseException
@@ -15,14 +16,8 @@ from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import own_settings
 from wavecoder.runs.targets import check_targets
 
-_COMMANDS = (  # what of Hydra's is run in a shell, loaded into processes, or takes what is sent as code
-    "hydra.job.env_set",
-    "hydra.launcher.setup",
-    "hydra.launcher.srun_args",
-    "hydra.launcher.additional_parameters",
-    "hydra.launcher.ray.init.address",
-    "hydra.launcher.ray.init.runtime_env",
-)
+_WORDS = ("hydra.launcher.partition", "hydra.launcher.account", "hydra.launcher.qos", "hydra.launcher.constraint")
+"""What of a launcher's settings may be a word in a file: the others are, if not numbers, run in a shell or lead elsewhere."""
 _NOT_SEARCHED = ("hydra", "experiment", "debug", "callbacks", "logger", "trainer.default_root_dir", "trainer.profiler")
 _LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
 _WITH_PATHS = ("callbacks", "logger", "trainer", "hydra.callbacks", *_LOGGING)
@@ -112,14 +107,18 @@ def _folder(config: DictConfig, key: str) -> Path:
 
 
 def _check_commands(config: DictConfig) -> None:
-    launcher = OmegaConf.create(own_settings("hydra/launcher", str(config.hydra.runtime.choices.get("hydra/launcher"))))
-    for key in _COMMANDS:
-        value = OmegaConf.select(config, key)
-        entries = {f"{key}.{name}": value[name] for name in map(str, value)} if isinstance(value, DictConfig) else {key: value}
-        for entry, each in entries.items():
-            own = OmegaConf.select(launcher, entry.removeprefix("hydra.launcher."))
-            if each and not _is_typed(entry) and each != own:
-                raise SettingError(f"{entry}={each}: must be given on the command line; a file has it")
+    launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
+    own = own_settings("hydra/launcher", launcher) or {"defaults": [launcher]}
+    for base in (name for name in own.get("defaults", ()) if name != "_self_"):  # an option of Hydra's or of a plugin's
+        own = _of_plugin(base) | own
+    ours = dict(_plain_values({"launcher": own, "job": {"env_set": {}}}, "hydra"))
+    given = {"launcher": _raw(config.hydra.launcher), "job": {"env_set": _raw(config.hydra.job.env_set)}}
+    for key, value in _plain_values(given, "hydra"):
+        is_word = key in _WORDS and re.fullmatch(r"[\w.,&|-]+", str(value))
+        is_number = not key.startswith("hydra.job.") and isinstance(value, int | float | None)
+        is_ours = key in ours and ours[key] == value
+        if not (is_ours or is_word or is_number or key.endswith("._target_") or _is_typed(key)):
+            raise SettingError(f"{key}={value}: must be given on the command line; a file has it")
     if config.hydra.runtime.choices.get("hydra/sweeper") == "basic":
         return  # its jobs are checked before any runs; those of a search are composed one after another
     for name in map(str, OmegaConf.select(config, "hydra.sweeper.params") or ()):
@@ -160,6 +159,29 @@ def _check_logging(config: DictConfig, key: str, value: str) -> None:
 def _is_typed(key: str) -> bool:
     # a mapping or a list may have been typed as a whole; a group's name chooses a file
     return any(key == each or (key.startswith((f"{each}.", f"{each}[")) and "." in each) for each in _typed)
+
+
+def _of_plugin(launcher: str) -> dict[str, Any]:
+    try:
+        return dict(_raw(ConfigStore.instance().load(f"hydra/launcher/{launcher}.yaml").node))
+    except OSError:  # there is none of this name: it is a file's
+        return {}
+
+
+def _raw(node: Any) -> Any:
+    return OmegaConf.to_container(node, resolve=False) if isinstance(node, DictConfig | ListConfig) else node
+
+
+def _plain_values(content: Any, at: str) -> Iterator[tuple[str, Any]]:
+    """The values in nested mappings and lists that are neither, by their keys."""
+    if isinstance(content, dict):
+        for name, value in content.items():
+            yield from _plain_values(value, f"{at}.{name}")
+    elif isinstance(content, list):
+        for number, value in enumerate(content):
+            yield from _plain_values(value, f"{at}[{number}]")
+    else:
+        yield at, content
 
 
 def _values(node: Any, at: str) -> Iterator[tuple[str, Any]]:
