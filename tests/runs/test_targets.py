@@ -227,8 +227,9 @@ def test_a_run_from_elsewhere_is_resumed_within_its_folder(tmp_path: Path, refus
 
 LAUNCHERS = {
     "_target_: payload.run": NOT_ALLOWED,
-    "_target_: torch.os.system\ncommand: touch touched": "is of posix; posix is not an allowed package",
-    "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch touched]": "hydra.launcher.setup=",
+    "_target_: torch.os.system": "is of posix; posix is not an allowed package",
+    "_target_: torch.os.system\ncommand: touch touched": "hydra.launcher.command=",
+    "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch touched]": "hydra.launcher.setup[0]=",
 }
 
 
