@@ -108,8 +108,8 @@ def _folder(config: DictConfig, key: str) -> Path:
 
 def _check_commands(config: DictConfig) -> None:
     launcher = str(config.hydra.runtime.choices.get("hydra/launcher"))
-    own = own_settings("hydra/launcher", launcher) or {"defaults": [launcher]}
-    for base in (name for name in own.get("defaults", ()) if name != "_self_"):  # an option of Hydra's or of a plugin's
+    own = own_settings("hydra/launcher", launcher)
+    for base in (launcher, *own.get("defaults", ())):  # a plugin's option of this name is under it
         own = _of_plugin(base) | own
     ours = dict(_plain_values({"launcher": own, "job": {"env_set": {}}}, "hydra"))
     given = {"launcher": _raw(config.hydra.launcher), "job": {"env_set": _raw(config.hydra.job.env_set)}}
