@@ -78,8 +78,8 @@ def rows(records: Records) -> Iterator[tuple[str, ...]]:
         median, minutes = statistics.median(reached), record["timing"]["fit_seconds"] / 60
         met = median <= target.at_most and minutes <= target.minutes
         error = target.metric.removeprefix("val/mse").replace("_noise_", "noise ") or "clean"
-        seeds = f"{min(reached):.3g}–{max(reached):.3g} ({len(reached)})"
-        limits = (f"{target.at_most:g}", f"{median:.3g}", seeds, f"{minutes:.1f}/{target.minutes}")
+        seeds = f"{min(reached):.4g}–{max(reached):.4g} ({len(reached)})"
+        limits = (f"{target.at_most:g}", f"{median:.4g}", seeds, f"{minutes:.1f}/{target.minutes}")
         yield (target.experiment, f"{error} / {target.unit}" if target.unit else error, *limits, "yes" if met else "no")
 
 
