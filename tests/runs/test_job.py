@@ -11,7 +11,7 @@ from held import HELD, hold, release
 from processes import JOB, OWN_NETWORKS, Run, kill, start, until
 from run_files import made_up_record, record_of
 
-from wavecoder.runs import job, threads
+from wavecoder.runs import job, locks, threads
 from wavecoder.runs.fingerprints import note_fingerprint
 from wavecoder.runs.results import LAST_CHECKPOINT, SCHEMA, read_record, write_results
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
@@ -111,15 +111,15 @@ def test_seconds_are_those_of_all_sessions() -> None:
 @pytest.mark.slow
 def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """As on a file system without locks, where the lock is a file."""
-    monkeypatch.setattr(job, "FileLock", SoftFileLock)
-    monkeypatch.setattr(job, "_LONGEST_WAIT", 0)
+    monkeypatch.setattr(locks, "FileLock", SoftFileLock)
+    monkeypatch.setattr(locks, "LONGEST_WAIT", 0)
     write_results(tmp_path, {"status": "unfinished", "place": {"host": "elsewhere", "pid": 7}})
     (tmp_path / ".lock").write_text("7\nelsewhere\n")
     for path in (tmp_path, *tmp_path.iterdir()):
         os.utime(path, (1, 1))
     with (
         pytest.raises(TimeoutError, match=r"locked by another process \(process 7 on elsewhere\).*remove .*\.lock"),
-        job._locked(tmp_path),
+        locks.locked(tmp_path),
     ):
         pass
 
@@ -127,7 +127,7 @@ def test_a_lock_that_a_killed_process_left_as_a_file_is_named(tmp_path: Path, mo
 def test_processes_that_share_a_run_do_not_leave_the_first_alone_that_makes_arrays_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job, "_LONGEST_WAIT", 0.1)
+    monkeypatch.setattr(job, "LONGEST_WAIT", 0.1)
     complete = made_up_record([0.5]) | {"config_fingerprint": "f"}
     write_results(tmp_path, complete)
     assert job._record_of_first_process(tmp_path, "f") == complete

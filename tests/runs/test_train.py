@@ -88,9 +88,10 @@ def test_a_run_prints_its_table_and_leaves_its_whole_record(run_train: Run, tmp_
         assert all(tag_of(metric) in tag for tag in tags), f"{metric} is not in one chart"
         assert [point.step for point in svd.Scalars(tag_of(metric))] == [0, 40]
         assert svd.Scalars(tag_of(metric))[-1].value == pytest.approx(record["references"]["svd"][metric], rel=1e-5)
-        assert ours.Scalars(tag_of(metric))[-1].value == pytest.approx(record["metrics"][metric]["mean"], rel=1e-5)
+        if metric != "train/mse":  # whose curve is of the first training signals
+            assert ours.Scalars(tag_of(metric))[-1].value == pytest.approx(record["metrics"][metric]["mean"], rel=1e-5)
     for tag in ("error/val/mse", "train/mse"):
-        assert [point.step for point in ours.Scalars(tag)] == [20, 40, 40]  # validations, the final test
+        assert [point.step for point in ours.Scalars(tag)] == [20, 40]  # validations
     assert [point.step for point in ours.Scalars("train/loss")] == [20, 40]
     assert "versus/val/mse/over_svd" in ours.Tags()["scalars"]
     assert set(ours.Tags()["images"]) == {"view/sine_noise_0.1", "view/sine_noise_1.0"}

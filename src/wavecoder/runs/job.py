@@ -12,7 +12,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, read_write
@@ -21,6 +20,7 @@ from wavecoder.runs import cli, results, resume
 from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints, name_lost_record, note_fingerprint
 from wavecoder.runs.kinds import own_folders, set_aside_wrong_kinds
 from wavecoder.runs.limits import SettingError
+from wavecoder.runs.locks import LONGEST_WAIT, locked
 from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.training.diverged import Diverged
@@ -31,7 +31,6 @@ log = logging.getLogger(__name__)
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
 _FILES = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)  # and the files beside them
-_LONGEST_WAIT = 600  # seconds that a process waits for another one of which nothing is seen
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
@@ -99,7 +98,7 @@ def run_job(config: DictConfig, work: Work) -> float:
     """
     folder = Path(HydraConfig.get().runtime.output_dir)
     is_first = is_first_process(config)
-    with _locked(folder) if is_first else nullcontext(), _one_task(config):
+    with locked(folder) if is_first else nullcontext(), _one_task(config):
         return _run_job(config, work, folder, is_first)
 
 
@@ -174,40 +173,6 @@ def _end_diverged(folder: Path, error: Diverged) -> float:
     return float("nan")
 
 
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold a run's lock, which the operating system releases when the process ends in any way."""
-    lock = FileLock(folder / ".lock")
-    if Path(lock.lock_file).is_symlink() or Path(lock.lock_file).is_dir():
-        raise SettingError(f"{lock.lock_file}: must be a file that processes lock; remove it if no run of yours has made it")
-    try:
-        lock.acquire(timeout=0.5)  # another process may be looking whether this run is running
-    except Timeout:
-        place = results.read_record(folder).get("place", {})
-        holder = f" (process {place['pid']} on {place['host']})" if place else ""
-        log.info("%s: another process is working on it%s, waiting", folder.name, holder)
-        _wait_for(lock, folder, holder)
-    with lock:
-        lock.release()  # it is held twice now
-        yield
-
-
-def _wait_for(lock: BaseFileLock, folder: Path, holder: str) -> None:
-    """Wait for a run's lock. Where the file system has no locks it is a file, which a process that was killed leaves behind.
-
-    Raises:
-        TimeoutError: It is such a file, and nothing has changed in the run's folder for a long time.
-    """
-    while True:
-        with suppress(Timeout):
-            lock.acquire(timeout=10)
-            return
-        changed = max(path.stat().st_mtime for path in (folder, *folder.glob("*"), *folder.glob("*/*")) if path.exists())
-        if isinstance(lock, SoftFileLock) and time.time() - changed > _LONGEST_WAIT:
-            remedy = f"if nothing runs there, remove {folder / '.lock'}"
-            raise TimeoutError(f"{folder.name} is locked by another process{holder} that has written nothing; {remedy}")
-
-
 def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder, _FILES, own_folders(folder, RUN_FOLDERS))
@@ -253,13 +218,13 @@ def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:
     Raises:
         TimeoutError: It has not started.
     """
-    deadline = time.monotonic() + _LONGEST_WAIT
+    deadline = time.monotonic() + LONGEST_WAIT
     while time.monotonic() < deadline:
         record = results.read_record(folder)
         if record.get("started_by") == _process_group() or _has_ended(folder, record, fingerprint):
             return record
         time.sleep(0.2)
-    raise TimeoutError(f"{folder}: the first process of the run has not started in {_LONGEST_WAIT} s")
+    raise TimeoutError(f"{folder}: the first process of the run has not started in {LONGEST_WAIT} s")
 
 
 def _process_group() -> str:

@@ -162,7 +162,7 @@ def _check_extension(config: DictConfig, settings: Settings, folder: Path, recor
         raise SettingError(f"extend=true: {folder} is a job of a sweep, whose folder and command say how long it is")
 
 
-def _refuse_ended(key: str, value: list[float]) -> None:
+def _refuse_ended(key: str, value: Sequence[int | float]) -> None:
     raise SettingError(f"extend=true: {key}={as_typed(value)} has ended with the run's own epochs")
 
 
