@@ -261,7 +261,7 @@ def test_a_files_settings_of_a_launcher_are_numbers_and_names(
     said = refused(*command)
     assert re.fullmatch(r"hydra\.launcher\..*: must be given on the command line; a file has it", said)
     if launcher == "slurm":
-        file.write_text(head % "timeout_min: 5, partition: long")
+        file.write_text(head % "timeout_min: 5, partition: long, exclude: 'node[1-3]', gres: 'gpu:a100:1'")
         assert refused(*command).startswith("hydra/launcher=slurm: no Slurm cluster answers here")
 
 

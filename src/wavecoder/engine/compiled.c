@@ -1,8 +1,8 @@
 /* The compiled engine: fully connected autoencoders trained on a CPU, a chunk of optimiser steps in one call.
  *
  * PyTorch's operators cost more than the arithmetic of networks this small, and pass megabytes through memory from one to the next.
- * Here a thread takes one member at a time and does all steps of the chunk: renders the batch, forward, backward, Adam. All of that
- * stays in the core's own cache, and threads meet once a chunk, so a busy machine slows a run by its share and no more.
+ * Here a thread takes one member at a time and does many steps of it: renders the batch, forward, backward, Adam. All of that stays
+ * in the core's own cache, and threads meet once a chunk, so a busy machine slows a run by its share and no more.
  *
  * Matrices are stored row by row. Activations are [feature, batch], with rows padded to whole vectors.
  */

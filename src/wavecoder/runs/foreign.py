@@ -16,7 +16,7 @@ from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import own_settings
 from wavecoder.runs.targets import check_targets
 
-_WORDS = ("hydra.launcher.partition", "hydra.launcher.account", "hydra.launcher.qos", "hydra.launcher.constraint")
+_WORDS = tuple(f"hydra.launcher.{name}" for name in ("partition", "account", "qos", "constraint", "exclude", "gres"))
 """What of a launcher's settings may be a word in a file: the others are, if not numbers, run in a shell or lead elsewhere."""
 _NOT_SEARCHED = ("hydra", "experiment", "debug", "callbacks", "logger", "trainer.default_root_dir", "trainer.profiler")
 _LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
@@ -114,7 +114,7 @@ def _check_commands(config: DictConfig) -> None:
     ours = dict(_plain_values({"launcher": own, "job": {"env_set": {}}}, "hydra"))
     given = {"launcher": _raw(config.hydra.launcher), "job": {"env_set": _raw(config.hydra.job.env_set)}}
     for key, value in _plain_values(given, "hydra"):
-        is_word = key in _WORDS and re.fullmatch(r"[\w.,&|-]+", str(value))
+        is_word = key in _WORDS and re.fullmatch(r"[\w.,:&|\[\]-]+", str(value))
         is_number = not key.startswith("hydra.job.") and isinstance(value, int | float | None)
         is_ours = key in ours and ours[key] == value
         if not (is_ours or is_word or is_number or key.endswith("._target_") or _is_typed(key)):
