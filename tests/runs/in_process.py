@@ -12,7 +12,6 @@ from typing import NamedTuple
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, open_dict, read_write
 
 from wavecoder.runs import cli, run, sweep
 from wavecoder.runs.commands import COMMANDS
@@ -33,7 +32,7 @@ def invoke(arguments: Sequence[str], folder: Path) -> Ended:
     out, err, before, where = io.StringIO(), io.StringIO(), _contents(folder), Path.cwd()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         patch.setattr(sys, "argv", [f"wavecoder {name}", *rest])
-        patch.setattr(run, "train", _only_prepare)
+        patch.setattr(run, "_train", lambda *_: 0.0)
         patch.setattr(sweep, "_run_here", lambda *_: None)
         patch.setattr(sweep, "conclude", lambda *_: None)
         for variable in ("HYDRA_FULL_ERROR", "WAVECODER_ONE_LINE_ERRORS"):
@@ -58,14 +57,6 @@ def _status_of(name: str) -> int:
         traceback.print_exc()
         return 1
     return 0
-
-
-def _only_prepare(config: DictConfig, checkpoint: Path | None = None) -> float:
-    whole = config.copy()
-    with read_write(whole), open_dict(whole):
-        whole.hydra = HydraConfig.get()
-    run.prepare(whole)
-    return 0.0
 
 
 def _contents(folder: Path) -> set[str]:

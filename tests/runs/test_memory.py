@@ -44,12 +44,12 @@ def test_the_estimate_is_within_a_factor_of_two_of_what_was_measured(overrides: 
 @pytest.mark.slow
 def test_the_estimate_is_within_a_factor_of_two_of_what_a_run_takes(tmp_path: Path) -> None:
     code = "from wavecoder.runs import cli; cli.train(); print(open('/proc/self/status').read())"
-    arguments = ("data.per_seed=true", "num_seeds=64", "data.train_size=5000", "trainer.max_epochs=1", "logger=none")
+    arguments = ("engine=pytorch", "num_seeds=256", "data.train_size=12800", "trainer.max_epochs=1", "logger=none")
     done = run_command(tmp_path, sys.executable, "-c", code, *arguments)
     assert done.returncode == 0, done.stderr
     (largest,) = re.findall(r"VmHWM:\s+(\d+) kB", done.stdout)
-    beside_process = int(largest) * 1024 - PROCESS * 1e6
-    assert 0.5 < needed(from_config(composed(*arguments))) / beside_process < 2
+    # the process counts too: how much an empty one takes differs between machines by as much as a small run
+    assert 0.5 < (PROCESS * 1e6 + needed(from_config(composed(*arguments)))) / (int(largest) * 1024) < 2
 
 
 @pytest.mark.parametrize(
