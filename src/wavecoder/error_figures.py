@@ -15,7 +15,7 @@ def frequency_figure(
     r: Float[ndarray, " r"],
     errors: Mapping[str, Mapping[str, Float[ndarray, "member r"]]],
     trained: Sequence[str],
-    trained_sigma: float,
+    own_sigma: float,
     sigma: float,
     title: str,
 ) -> Figure:
@@ -28,7 +28,7 @@ def frequency_figure(
         r: Frequencies.
         errors: By family and model, the error of every member at every frequency.
         trained: The families of the training.
-        trained_sigma: Standard deviation of r in the training, in radians per unit of time.
+        own_sigma: Standard deviation of r in the run's own validation signals, in radians per unit of time.
         sigma: That of the means.
         title: Title of the figure.
     """
@@ -37,7 +37,7 @@ def frequency_figure(
     every = every[np.isfinite(every)]  # some seeds may have diverged
     lowest, highest = np.percentile(every, 1) / 2, np.max(every) * 2  # some single signals are no problem for the SVD
     for axis, (family, of_models) in zip(axes, errors.items(), strict=False):
-        axis.axvspan(-2 * trained_sigma, 2 * trained_sigma, color=BLACK, alpha=0.06, linewidth=0)
+        axis.axvspan(-2 * own_sigma, 2 * own_sigma, color=BLACK, alpha=0.06, linewidth=0)
         for (label, values), (color, style) in zip(of_models.items(), SERIES, strict=False):
             axis.plot(r, np.median(values, axis=0), color=color, linestyle=style, linewidth=1.3, label=label)
             axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
@@ -56,7 +56,7 @@ def frequency_figure(
     )
     for axis in axes[::3]:
         axis.set_ylabel("mean squared error per value")
-    span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the training, σ = {trained_sigma:g}")
+    span = Patch(color=BLACK, alpha=0.06, label=f"r within 2σ of the run's validation signals, σ = {own_sigma:g}")
     figure.legend(handles=[*axes[0].get_legend_handles_labels()[0], span], loc="outside lower center", ncols=4, frameon=False)
     figure.suptitle(title)
     return figure

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from conftest import composed
+from lightning.pytorch.callbacks import ModelCheckpoint
 from own_networks import Plain
 from torch import Tensor, nn
 
@@ -16,9 +17,11 @@ from wavecoder.networks import DeepAutoencoder
 from wavecoder.runs.build import choose_network, make_loss, make_optimization
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resolvers import set_keys
+from wavecoder.runs.run import make_trainer
 from wavecoder.runs.settings import from_config
 from wavecoder.runs.targets import allowing
 from wavecoder.runs.training_checks import check_training
+from wavecoder.training.callbacks.checkpoint import LastCheckpoint
 
 OPTIM = "optimizer._target_=torch.optim"
 SCHEDULE = "scheduler._target_=torch.optim.lr_scheduler"
@@ -146,3 +149,10 @@ def test_a_long_schedule_is_tried_in_little_time() -> None:
     start = time.process_time()
     check("scheduler=cosine", "trainer.max_epochs=100000")
     assert time.process_time() - start < 0.5
+
+
+def test_the_last_checkpoint_is_written_after_the_others_of_its_moment(tmp_path: Path) -> None:
+    """It keeps their state, so that what they hold after a run was killed and resumed is what they would hold."""
+    callbacks = {"last": LastCheckpoint(str(tmp_path)), "another": ModelCheckpoint(tmp_path)}
+    trainer = make_trainer(composed("logger=none"), tmp_path, callbacks)
+    assert trainer.checkpoint_callbacks == [callbacks["another"], callbacks["last"]]

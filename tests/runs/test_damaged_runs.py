@@ -52,6 +52,16 @@ def test_a_run_with_a_damaged_record_or_damaged_arrays_is_made_again_from_its_ch
     assert "reconstructions.npz: is damaged" in done.stdout.splitlines()[0]
     assert (run / "reconstructions.npz").read_bytes() == arrays
 
+    DAMAGES["half of it"](run / "checkpoints" / "last.ckpt")
+    refused = run_command(tmp_path, WAVECODER, "evaluate", "run")
+    assert (refused.returncode, refused.stdout, refused.stderr.count("\n")) == (2, "", 1)
+    assert "last.ckpt: is damaged" in refused.stderr
+    done = run_train(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "it is set aside as last.ckpt.damaged" in done.stdout.splitlines()[0]
+    assert record_of(run)["metrics"] == whole["metrics"]
+    assert run_command(tmp_path, WAVECODER, "evaluate", "run").returncode == 0
+
     (run / "results.json").write_text("")
     (run / ".fingerprint").write_text("of another configuration")
     done = run_train(*arguments)

@@ -12,7 +12,7 @@ from processes import Run, run_command, run_script
 from run_files import made_up_record, record_of, records
 
 import wavecoder
-from wavecoder.runs import results, tables
+from wavecoder.runs import pooling, results, tables
 from wavecoder.runs.limits import SettingError
 from wavecoder.training.diverged import Diverged
 
@@ -73,7 +73,7 @@ def test_seeds_are_named_in_the_line_at_the_end_and_in_tables() -> None:
     assert "1 of 4 seeds diverged" in shown
     assert "seed 1 at step 1,240" in shown
     assert "1 of 4 seeds are dead: 3" in shown
-    (row,) = results.as_rows([job])
+    (row,) = pooling.as_rows([job])
     assert (row["diverged"], row["dead"]) == ("1", "3")
     single = made_up_record([0.6]) | {"dead": [0]}
     assert tables.closing_line(single).endswith("; dead: its output is the same for every signal")
@@ -85,10 +85,10 @@ def test_a_stopped_job_spoils_the_mean_over_the_seeds_it_belongs_to() -> None:
     jobs.append({"status": "diverged", "error": "seed 2 diverged at step 5", "diverged": {"2": 5}, "seed": 2, "num_seeds": 1})
     for seed, job in enumerate(jobs):
         job |= {"job": f"job {seed}", "overrides": {"seed": str(seed)}}
-    (pooled,) = results.pool_seeds(jobs)
+    (pooled,) = pooling.pool_seeds(jobs)
     assert (pooled["num_seeds"], pooled["metrics"]["val/mse"]["mean"], pooled["diverged"]) == (3, None, {"2": 5})
     assert results.diverged(pooled) == "1 of 3 seeds diverged"
-    assert [job["job"] for job in results.pool_seeds(jobs[2:])] == ["job 2"]
+    assert [job["job"] for job in pooling.pool_seeds(jobs[2:])] == ["job 2"]
 
 
 @pytest.mark.slow

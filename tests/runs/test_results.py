@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from omegaconf import OmegaConf
 from run_files import made_up_record
 
-from wavecoder.runs import results
+from wavecoder.runs import pooling, results
 from wavecoder.runs.store import read_sweep
 from wavecoder.training.files import remove_old_leftovers, write_atomically
 
@@ -148,7 +148,7 @@ def test_a_record_of_an_earlier_version_is_outdated(tmp_path: Path) -> None:
 def test_jobs_that_differ_in_their_seed_alone_are_pooled() -> None:
     chosen = [{"seed": "0", "activation": "tanh"}, {"seed": "3", "activation": "tanh"}, {"seed": "0", "activation": "relu"}]
     jobs = [made_up_record([0.1 + n, 0.2 + n]) | {"job": str(n), "overrides": overrides} for n, overrides in enumerate(chosen)]
-    pooled = results.pool_seeds(jobs)
+    pooled = pooling.pool_seeds(jobs)
     assert [job["num_seeds"] for job in pooled] == [4, 2]
     assert pooled[0]["metrics"]["val/mse"]["per_seed"] == [0.1, 0.2, 1.1, 1.2]
     assert pooled[0]["metrics"]["val/mse"]["mean"] == pytest.approx(0.65)

@@ -1,5 +1,6 @@
 """A run resumed by its folder alone, and a complete run that is continued."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from run_files import made_up_record, record_of, records
 from same_end import assert_same_end
 
 from wavecoder.runs import results, resume
+from wavecoder.runs.fingerprints import note_fingerprint
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import without_hydra
+from wavecoder.runs.saved import UnreadableError, read_run
 from wavecoder.runs.settings import from_config
+from wavecoder.training.checkpoints import write_checkpoint
 
 
 def _begun(folder: Path, *overrides: str) -> Path:
@@ -120,6 +124,11 @@ def test_more_epochs_of_a_complete_run_extend_it(tmp_path: Path) -> None:
             "extend=true: scheduler.T_max was filled in for the run's own epochs, at whose end the schedule has ended",
         ),
         (
+            ("scheduler=cosine", "scheduler.T_max=${trainer.max_epochs}"),
+            "trainer.max_epochs=60",
+            "extend=true: scheduler.T_max differs from what its folder says, not trainer.max_epochs alone",
+        ),
+        (
             ("noise.train_std=[1,0.1]", "noise.train_between=schedule"),
             "trainer.max_epochs=60",
             "extend=true: noise.train_std=[1,0.1] has ended with the run's own epochs",
@@ -163,12 +172,47 @@ def test_a_longer_run_is_not_begun_anew_by_a_shorter_command(tmp_path: Path) -> 
     (run / results.LAST_CHECKPOINT).parent.mkdir(exist_ok=True)
     (run / results.LAST_CHECKPOINT).touch()
     complete = made_up_record([0.5]) | {"timing": {"fit_seconds": 1.0, "steps": 600}}
-    for record in (complete, {"status": "unfinished"}):
+    stopped_early = complete | {"timing": {"fit_seconds": 1.0, "steps": 20}, "max_epochs": 60}
+    for record in (complete, stopped_early, {"status": "unfinished"}, {"status": "unfinished", "max_epochs": 60}):
         results.write_results(run, record | same)
         with pytest.raises(SettingError) as error:
             resume.check(config, from_config(config), run)
         assert str(error.value) == LONGER.format(run)
+    note_fingerprint(run, same["config_fingerprint"])
+    (run / "results.json").write_text("{")
+    with pytest.raises(SettingError, match="which would be lost"):
+        _check(run, *SIZE, SIX)
     _check(run, *SIZE, SIX, "seed=1")  # another run, which begins anew as ever
+
+
+def test_a_run_that_stopped_early_is_extended_by_what_it_was_to_have(tmp_path: Path) -> None:
+    run = _complete(tmp_path / "run")
+    record = results.read_record(run)
+    results.write_results(run, record | {"max_epochs": 6, "timing": record["timing"] | {"steps": 20}})
+    _check(run, *MORE)
+    assert resume.is_extension(composed(*MORE), results.read_record(run))
+
+
+def test_results_under_the_configuration_of_a_command_that_waited_are_not_loaded(tmp_path: Path) -> None:
+    run, mine = _complete(tmp_path / "run"), tmp_path / "mine"
+    results.write_results(run, results.read_record(run) | {"overrides": results.as_choices([*SIZE, SIX])})
+    write_checkpoint({"state_dict": {}}, run / results.LAST_CHECKPOINT)
+    assert read_run(run).settings.seed == 0
+    shutil.rmtree(run / ".hydra")
+    shutil.move(_begun(mine, *SIZE, SIX, "activation=relu") / ".hydra", run)
+    with pytest.raises(UnreadableError, match=r"\.hydra: is of another run than its results"):
+        read_run(run)
+
+
+def test_paths_in_a_run_are_relative_to_where_it_was_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for choice, begins_there in (("seed=1", False), ("logger.save_dir=curves", True), ("logger.save_dir=/curves", False)):
+        run = _begun(tmp_path / choice.replace("/", "_"), choice)
+        monkeypatch.chdir(tmp_path)
+        hydra = OmegaConf.load(run / ".hydra" / "hydra.yaml")
+        OmegaConf.update(hydra, "hydra.runtime.cwd", str(run), force_add=True)
+        OmegaConf.save(hydra, run / ".hydra" / "hydra.yaml")
+        resume.expand([f"run={run}"])
+        assert (Path.cwd() == run) == begins_there, choice
 
 
 def test_a_command_that_was_ended_before_its_run_began_is_named(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """What a run writes for TensorBoard."""
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from conftest import autoencoder_module, data_module, quiet_trainer
 from PIL import Image
@@ -46,12 +48,36 @@ def test_what_was_logged_at_a_step_is_not_logged_there_again(tmp_path: Path) -> 
     state = first.state()
     first.finalize("success")
     second = logger(tmp_path)  # of a resumed run, whose test measures what its last validation has
-    second.resume(state)
+    second.resume(state, tmp_path)
     second.log_metrics({"val/mse": 1.0 / 16, "train/mse": 0.5}, 16)
     second.finalize("success")
     curves = events(tmp_path / "tb" / "autoencoder")
     assert [event.step for event in curves.Scalars(tag_of("val/mse"))] == [8, 16]
     assert [event.step for event in curves.Scalars(tag_of("train/mse"))] == [16]
+
+
+def test_runs_with_their_curves_in_one_folder_leave_one_anothers_alone(tmp_path: Path) -> None:
+    for step, name in enumerate(("a", "b", "a")):  # the third begins anew, and replaces the first
+        curves = logger(tmp_path / "shared")
+        curves.resume(None, tmp_path / name)
+        curves.log_metrics({f"{name}/mse": 1.0}, step)
+        curves.finalize("success")
+    shown = events(tmp_path / "shared" / "tb" / "autoencoder")
+    assert {name: [event.step for event in shown.Scalars(f"{name}/mse")] for name in "ab"} == {"a": [2], "b": [1]}
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda file: file.write_bytes(file.read_bytes()[:50])])
+def test_curves_that_lack_something_are_named(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, damage: Callable[[Path], object]
+) -> None:
+    first = logger(tmp_path)
+    first.log_metrics({"val/mse": 1.0}, 8)
+    state = first.state()
+    first.finalize("success")
+    (file,) = (tmp_path / "tb" / "autoencoder").glob("events*")
+    damage(file)
+    logger(tmp_path).resume(state, tmp_path)
+    assert caplog.messages == [f"{file}: is damaged, and the curves lack what was in it"]
 
 
 def test_charts_match_their_own_metrics_alone() -> None:

@@ -66,7 +66,7 @@ def session(folder: Path, made: Made, *callbacks: L.Callback, **arguments: Any) 
     plain = {"max_epochs": EPOCHS, "logger": logger, "enable_checkpointing": True}
     trainer = quiet_trainer(folder, callbacks=called, **plain | arguments)
     found = sound_checkpoint(kept, module, signals, trainer)
-    logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None)
+    logger.resume(read_checkpoint(found)[SESSION]["curves"] if found else None, folder)
     trainer.fit(module, signals, ckpt_path=found)
     return trainer
 

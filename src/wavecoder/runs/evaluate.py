@@ -179,7 +179,7 @@ def _sentences(measured: Measured) -> Iterator[str]:
     fitted = exact if measured.model.settings.basis == "population" else "SVD, PCA and Wiener are fitted to them"
     yield f"train/mse is on {own}; {fitted}{knows}."
     if measured.model.weights == "best":
-        yield "The run has kept its best weights only (callbacks=lean), which are not those that its own results are about."
+        yield "The run has its best weights only (as with callbacks=lean), which are not those that its own results are about."
 
 
 def _drawn(prior: Prior) -> str:

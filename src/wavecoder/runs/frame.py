@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from wavecoder.runs.results import as_rows
+from wavecoder.runs.pooling import as_rows
 from wavecoder.runs.store import read_sweep
 
 

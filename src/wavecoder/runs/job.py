@@ -23,6 +23,7 @@ from wavecoder.runs.limits import SettingError
 from wavecoder.runs.locks import LONGEST_WAIT, locked
 from wavecoder.runs.process import process_of_jobs
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
+from wavecoder.training.checkpoints import is_sound
 from wavecoder.training.diverged import Diverged
 from wavecoder.training.files import ARRAYS, read_arrays, remove_leftovers, rename_damaged, write_atomically
 
@@ -122,13 +123,13 @@ def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> fl
                 if resume.is_extension(config, record):
                     log.info("%s is continued up to epoch %d", folder.name, config.trainer.max_epochs)
                     record |= {"config_fingerprint": fingerprint}
-                record, begun = _prepare(folder, record, fingerprint), True
+                record, begun = _prepare(folder, record, config, fingerprint), True
             return train_from(folder / results.LAST_CHECKPOINT if record["resumes"] else None)
     except Diverged as error:
         if is_first:
             ended = {"status": "diverged", "error": str(error), "diverged": error.steps}
             seeds = {"seed": config.seed, "num_seeds": config.num_seeds}
-            results.write_results(folder, _begun(fingerprint) | ended | seeds)
+            results.write_results(folder, _begun(config, fingerprint) | ended | seeds)
         return _end_diverged(folder, error)
     except Exception as error:
         if not is_first:
@@ -140,10 +141,10 @@ def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> fl
         message = kind + cli.explain(error) if isinstance(error, OSError) else kind + " ".join(str(error).split())
         with suppress(OSError):  # the disk is full, or the folder is gone
             if not begun:
-                _prepare(folder, record, fingerprint)
+                _prepare(folder, record, config, fingerprint)
             if not single:  # whose traceback is printed
                 write_atomically(folder / TRACEBACK, traceback.format_exc())
-            results.write_results(folder, _begun(fingerprint) | {"status": "failed", "error": message})
+            results.write_results(folder, _begun(config, fingerprint) | {"status": "failed", "error": message})
         if single:
             raise
         log.error("job %s failed: %s", folder.name, message)
@@ -151,14 +152,16 @@ def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> fl
 
 
 def _has_ended(folder: Path, record: dict[str, Any], fingerprint: str) -> bool:
-    """Whether a run has ended, and its arrays need not be made again, as damaged ones are from its last checkpoint.
+    """Whether a run has ended, and neither its last checkpoint nor its arrays are damaged, which then are made again.
 
-    All processes that share a run ask this of the same files: the first changes no array before they train together.
+    All processes that share a run ask this of the same files: the first changes neither before they train together.
     """
     if not results.has_ended(record, fingerprint):
         return False
-    can_remake = record["status"] == "completed" and (folder / results.LAST_CHECKPOINT).exists() and (folder / ARRAYS).exists()
-    return not can_remake or read_arrays(folder, record["num_seeds"]) is not None
+    last = folder / results.LAST_CHECKPOINT
+    if record["status"] != "completed" or not last.exists():
+        return True
+    return is_sound(last) and (not (folder / ARRAYS).exists() or read_arrays(folder, record["num_seeds"]) is not None)
 
 
 def _end_diverged(folder: Path, error: Diverged) -> float:
@@ -173,7 +176,7 @@ def _end_diverged(folder: Path, error: Diverged) -> float:
     return float("nan")
 
 
-def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str, Any]:
+def _prepare(folder: Path, before: dict[str, Any], config: DictConfig, fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
     remove_leftovers(folder, _FILES, own_folders(folder, RUN_FOLDERS))
     known = known_fingerprints(folder, before)
@@ -194,7 +197,7 @@ def _prepare(folder: Path, before: dict[str, Any], fingerprint: str) -> dict[str
         for name in RUN_FOLDERS:
             shutil.rmtree(folder / name, ignore_errors=True)
     resumes = fingerprint in known and _has_checkpoint(folder)
-    record = _begun(fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
+    record = _begun(config, fingerprint) | {"status": "unfinished", "resumes": resumes, "started_by": _process_group()}
     if resumes and "engine" in before:
         record["engine"] = before["engine"]
     note_fingerprint(folder, fingerprint)
@@ -206,10 +209,11 @@ def _has_checkpoint(folder: Path) -> bool:
     return any(os.path.lexists(folder / name) for name in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT))
 
 
-def _begun(fingerprint: str) -> dict[str, Any]:
+def _begun(config: DictConfig, fingerprint: str) -> dict[str, Any]:
     """What a record says of any run that has begun."""
     chosen = results.as_choices(given_overrides(HydraConfig.get()))
-    return {"config_fingerprint": fingerprint, "overrides": chosen, "place": results.place()}
+    epochs = config.trainer.get("max_epochs")
+    return {"config_fingerprint": fingerprint, "max_epochs": epochs, "overrides": chosen, "place": results.place()}
 
 
 def _record_of_first_process(folder: Path, fingerprint: str) -> dict[str, Any]:

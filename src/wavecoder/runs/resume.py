@@ -46,8 +46,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
             raise SettingError(f"{argument}: must be left out beside {given[0]}, which resumes the one run in that folder")
     folder = Path(given[0].partition("=")[2]).expanduser().absolute()
     recorded, options, cwd = _read(folder, given[0])
-    if any(_key(each) == "data.path" for each in recorded) and cwd.is_dir():
-        os.chdir(cwd)  # the path of signals is relative to it
+    if cwd is not None and cwd.is_dir():
+        os.chdir(cwd)
     _asked.append(folder)
     left_out = {*map(_key, typed), *_TYPED_ONLY}
     meant = [f"hydra.run.dir={_quoted(str(folder))}", *(each for each in recorded if _key(each) not in left_out)]
@@ -55,8 +55,8 @@ def expand(arguments: Sequence[str]) -> list[str]:
     return [*options, *arguments[:place], *meant, *arguments[place + 1 :]]
 
 
-def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
-    """The overrides of a run, the options that name its configuration, and where it was started, as Hydra keeps them.
+def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path | None]:
+    """The overrides of a run, the options that name its configuration, and where its paths begin, if some are relative.
 
     Raises:
         SettingError: It is not the folder of a run, or what Hydra keeps in it is damaged.
@@ -65,11 +65,13 @@ def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path]:
         raise SettingError(f"{given}: {'not a folder' if folder.exists() else 'no such folder'}; must be that of a run")
     try:
         recorded, hydra = read_overrides(folder), read_config(folder, "hydra").hydra
-        read_config(folder)  # what has changed could not be said
+        config = dict(_leaves(OmegaConf.to_container(read_config(folder))))
         sources = [source for source in hydra.runtime.config_sources if source["provider"] == "command-line"]
         options = [f"--config-name={hydra.job.config_name}", *(f"--config-dir={source['path']}" for source in sources)]
         of_hydra = [str(each) for each in hydra.overrides.hydra if _key(str(each)) == "hydra.searchpath"]
-        return [*of_hydra, *recorded], options, Path(str(hydra.runtime.cwd))
+        paths = (str(config.get(key) or "/") for key in ("data.path", "logger.save_dir"))
+        is_relative = not all(path.startswith(("/", "~", "${")) for path in paths)
+        return [*of_hydra, *recorded], options, Path(str(hydra.runtime.cwd)) if is_relative else None
     except FileNotFoundError as error:
         raise SettingError(f"{given}: not the folder of a run; it has no .hydra/{Path(error.filename).name}") from error
     except DamagedError as error:
@@ -105,7 +107,7 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
         _check_length(config, settings, folder, record)
         if _asked:
             changed = _changed(config, folder)
-            if not changed and _never_began(folder, record):
+            if not changed and never_began(folder, record):
                 raise SettingError(f"run={folder}: its last command was ended before its run began, and must be given again")
             remedy = "; extend=true continues a complete run" if changed == [_EPOCHS] else ""
             raise SettingError(f"run={folder}: {_what_differs(changed)}, so it would be another run{remedy}")
@@ -116,7 +118,7 @@ def _check_length(config: DictConfig, settings: Settings, folder: Path, record: 
     if record["status"] != "completed" and not (folder / results.LAST_CHECKPOINT).exists():
         return  # there is nothing to lose
     before, now = _recorded_epochs(settings, folder, record), int(settings.trainer.get("max_epochs", 1))
-    if now < before and _fingerprint_of(config, before) in known_fingerprints(folder, record):
+    if now < before and results.fingerprint(config, max_epochs=before) in known_fingerprints(folder, record):
         longer = f"the {before} of the run in {folder}, which would be lost"
         raise SettingError(f"{_EPOCHS}={now}: must be {longer}; a shorter run needs another folder")
 
@@ -125,13 +127,15 @@ def _recorded_epochs(settings: Settings, folder: Path, record: Mapping[str, Any]
     """How many epochs a run in a folder has or shall have; 0 if that is not known."""
     if record["status"] == "completed":
         return _epochs_of(settings, record)
+    if record.get("max_epochs"):
+        return int(record["max_epochs"])
     try:
         return int(OmegaConf.select(read_config(folder), _EPOCHS) or 0)
     except (OSError, DamagedError, OmegaConfBaseException, TypeError, ValueError):
         return 0
 
 
-def _never_began(folder: Path, record: Mapping[str, Any]) -> bool:
+def never_began(folder: Path, record: Mapping[str, Any]) -> bool:
     """Whether Hydra has written what a command chose, and the process was killed before the run had a record of that."""
     chosen = (record.get("overrides", {}), results.read_overrides(folder))
     told, kept = ({key: each[key] for key in each if key.split(".")[0] not in results.NOT_IN_FINGERPRINT} for each in chosen)
@@ -171,31 +175,26 @@ def is_extension(config: DictConfig, record: Mapping[str, Any]) -> bool:
     if not config.extend or record["status"] != "completed":
         return False
     settings = from_config(config)
-    epochs = _epochs_of(settings, record)
-    return epochs < int(settings.trainer["max_epochs"]) and _fingerprint_of(config, epochs) == record.get("config_fingerprint")
-
-
-def _fingerprint_of(config: DictConfig, epochs: int) -> str:
-    """The fingerprint of a configuration with another number of epochs."""
-    changed = config.copy()
-    OmegaConf.set_readonly(changed, False)
-    OmegaConf.update(changed, _EPOCHS, epochs)
-    return results.fingerprint(changed)
+    before, now = _epochs_of(settings, record), int(settings.trainer["max_epochs"])
+    return before < now and results.fingerprint(config, max_epochs=before) == record.get("config_fingerprint")
 
 
 def _epochs_of(settings: Settings, record: Mapping[str, Any]) -> int:
-    """How many epochs a complete run has had."""
-    return int(record["timing"]["steps"]) // (settings.steps // int(settings.trainer["max_epochs"]))
+    """How many epochs a complete run was to have, if nothing stopped it before.
+
+    The record of an earlier version does not tell, but how many steps the run had.
+    """
+    steps_of_epoch = settings.steps // int(settings.trainer["max_epochs"])
+    return int(record.get("max_epochs") or record["timing"]["steps"] // steps_of_epoch)
 
 
 def _changed(config: DictConfig, folder: Path, *but: str) -> list[str]:
     """The settings whose values are others than those that Hydra keeps in a run's folder, as far as they can be read."""
     try:
-        old, new = (dict(_leaves(OmegaConf.to_container(each))) for each in (read_config(folder), config))
-    except (OSError, DamagedError):
+        old, new = (dict(_leaves(results.relevant(each))) for each in (read_config(folder), config))
+    except (OSError, DamagedError, OmegaConfBaseException):
         return []
-    apart = {*results.NOT_IN_FINGERPRINT, *but}
-    return [key for key in {**old, **new} if old.get(key) != new.get(key) and not {key, key.partition(".")[0]} & apart]
+    return [key for key in {**old, **new} if old.get(key) != new.get(key) and key not in but]
 
 
 def _leaves(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:

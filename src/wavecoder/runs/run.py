@@ -29,7 +29,7 @@ from wavecoder.runs.process import silence_libraries
 from wavecoder.runs.resolvers import given_overrides, tasks_share_a_run
 from wavecoder.runs.settings import OF_SWEEPS, Settings, from_config
 from wavecoder.runs.threads import engine_threads, torch_threads
-from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles
+from wavecoder.training.callbacks.checkpoint import SESSION, CheckpointFiles, LastCheckpoint
 from wavecoder.training.callbacks.signals import EndedBySignal, SignalHandlers
 from wavecoder.training.checkpoints import read_checkpoint, sound_checkpoint
 from wavecoder.training.curves import TensorBoardCurves
@@ -110,12 +110,14 @@ def make_trainer(config: DictConfig, folder: Path, callbacks: Mapping[str, L.Cal
     # under Slurm the submitting process is responsible for requeueing; tasks that share no run do not wait for one another
     shared = tasks_share_a_run(config.trainer.get("devices"), config.trainer.get("num_nodes", 1))
     environment = SLURMEnvironment(auto_requeue=False) if shared else LightningEnvironment()
+    # the last checkpoint keeps the state of the others of this moment
+    in_order = sorted(callbacks.values(), key=lambda callback: isinstance(callback, LastCheckpoint))
     plugins = [CheckpointFiles(), *([environment] if SLURMEnvironment.detect() else [])]
     given: Any = OmegaConf.to_container(config.trainer, resolve=True)
     for key in ("accumulate_grad_batches", "gradient_clip_val", "gradient_clip_algorithm"):
         given.pop(key, None)  # the engine's: Lightning refuses them with manual optimisation
     plain = OmegaConf.create({"trainer": given})
-    arguments = {"callbacks": [*callbacks.values(), SignalHandlers()], "logger": logger, "plugins": plugins}
+    arguments = {"callbacks": [*in_order, SignalHandlers()], "logger": logger, "plugins": plugins}
     trainer: L.Trainer = build.make_objects(plain, "trainer", **arguments, default_root_dir=str(folder))
     return trainer
 
@@ -213,7 +215,7 @@ def _resume(run: Run, last: Path | None) -> Path | None:
     if trainer.is_global_zero and isinstance(trainer.logger, TensorBoardCurves):
         if found is not None:
             curves = read_checkpoint(found).get(SESSION, {}).get("curves")
-        trainer.logger.resume(curves)
+        trainer.logger.resume(curves, run.folder)
     return found
 
 
@@ -242,6 +244,7 @@ def _record(run: Run, config: DictConfig, outcome: Outcome) -> dict[str, Any]:
         "basis": settings.basis,
         "seed": settings.seed,
         "num_seeds": settings.num_seeds,
+        "max_epochs": settings.trainer.get("max_epochs"),
         "metrics": {metric: results.summarise(values) for metric, values in outcome.errors.items()},
         "references": outcome.references,
         **({"diverged": outcome.diverged} if outcome.diverged else {}),

@@ -12,6 +12,7 @@ from wavecoder.runs import resolvers, results
 from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
 from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.limits import SettingError
+from wavecoder.runs.resume import never_began
 from wavecoder.runs.settings import Settings, from_config
 from wavecoder.training.checkpoints import read_checkpoint
 from wavecoder.training.files import DamagedError
@@ -62,6 +63,9 @@ def read_run(folder: Path) -> SavedRun:
     checkpoint, weights = _read_checkpoint(folder)
     with as_setting_error(str(folder)):
         try:
+            if never_began(folder, record) and results.fingerprint(read_config(folder)) != record.get("config_fingerprint"):
+                why = "as after a command that was ended while it waited; the run's own command makes it again"
+                raise UnreadableError(f"{folder}/.hydra: is of another run than its results, {why}")
             settings = _settings(folder, config, checkpoint)
             network = choose_network(config, settings)
         except UnreadableError:
@@ -157,4 +161,4 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     try:
         return read_checkpoint(files[0]), files[0].stem
     except DamagedError as error:
-        raise UnreadableError(str(error)) from error
+        raise UnreadableError(f"{error}; the run's own command makes it again") from error

@@ -15,6 +15,7 @@ _BEGUN = {
     "place?": {"host": str, "pid": int, "slurm_job?": str},
     "origin?": {"finished": str, "machine?": str, "gpu?": str, "commit?": str},
     "file?": str,
+    "max_epochs?": (int, None),
     "diverged?": {str: int},
     "dead?": [int],
     "engine?": {"name": str},

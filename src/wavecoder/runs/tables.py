@@ -11,7 +11,8 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.references import REFERENCES
-from wavecoder.runs.results import as_rows, as_value, dead, diverged, diverged_seeds, pool_seeds, problem, varied
+from wavecoder.runs.pooling import as_rows, pool_seeds
+from wavecoder.runs.results import as_value, dead, diverged, diverged_seeds, problem, varied
 from wavecoder.runs.screen import Column, Table
 from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically

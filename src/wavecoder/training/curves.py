@@ -1,12 +1,14 @@
 """A run's files for TensorBoard: curves with the errors first, a layout of charts, pictures, settings, points of the latent."""
 
 import io
+import logging
 import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import wraps
+from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,8 @@ from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from wavecoder.training.files import write_atomically
+
+log = logging.getLogger(__name__)
 
 
 def _keeping_errors(run: Callable[[_AsyncWriterThread], None]) -> Callable[[_AsyncWriterThread], None]:
@@ -51,6 +55,7 @@ class TensorBoardCurves(TensorBoardLogger):
         self._is_laid_out = False
         self._is_resumed = False
         self._steps: dict[str, int] = {}
+        self._owner = ""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint keeps: names and sizes of the files of events, with what was logged, and each curve's last step."""
@@ -59,15 +64,21 @@ class TensorBoardCurves(TensorBoardLogger):
         return {"sizes": sizes, "is_laid_out": self._is_laid_out, "steps": dict(self._steps)}
 
     @rank_zero_only
-    def resume(self, state: Mapping[str, Any] | None) -> None:
+    def resume(self, state: Mapping[str, Any] | None, run: Path) -> None:
         """Take away what was logged since a checkpoint, so that nothing is there twice when it is logged again.
 
         Called before anything is logged. Lines of references stay: they are over the whole run.
 
         Args:
             state: What `state` gave at the checkpoint; None if the run starts from the beginning.
+            run: The run's folder. If its curves are elsewhere, others' may be there too, and names of files tell whose they are.
         """
+        if not Path(self.log_dir).absolute().is_relative_to(run.absolute()):
+            self._owner = f".{blake2b(str(run.absolute()).encode(), digest_size=4).hexdigest()}"
+            self._kwargs["filename_suffix"] = self._kwargs.get("filename_suffix", "") + self._owner
         sizes = state["sizes"] if state is not None else {}
+        for lost in (name for name in sizes if sizes[name] > _size(Path(self.log_dir, name))):
+            log.warning("%s: is damaged, and the curves lack what was in it", Path(self.log_dir, lost))
         for file in self._event_files():
             if file.name not in sizes:
                 file.unlink()
@@ -78,7 +89,7 @@ class TensorBoardCurves(TensorBoardLogger):
         self._steps = dict(state.get("steps", {})) if state is not None else {}
 
     def _event_files(self) -> list[Path]:
-        return sorted(Path(self.log_dir).glob("events.out.tfevents.*"))
+        return sorted(Path(self.log_dir).glob(f"events.out.tfevents.*{self._owner}"))
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -194,6 +205,10 @@ def layout(metrics: Iterable[str]) -> dict[str, dict[str, tuple[str, Sequence[st
             what = "each copy" if kind == "sine/mse" else "mean of the copies"
             sine[f"noise {level}, {what}"] = ("Multiline", tags)
     return {"error": errors} | ({"error in the test signal": sine} if sine else {})
+
+
+def _size(file: Path) -> int:
+    return file.stat().st_size if file.is_file() else 0
 
 
 def _as_table(rows: Iterable[Iterable[object]]) -> str:
