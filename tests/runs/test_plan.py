@@ -1,6 +1,7 @@
 """The jobs of a sweep: composed once, named, fingerprinted, stacked."""
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import pytest
 from hydra import initialize_config_dir
@@ -13,7 +14,9 @@ from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import results
 from wavecoder.runs.cli import CONF
+from wavecoder.runs.fingerprints import note_fingerprint
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
+from wavecoder.runs.stacks import split_stack
 
 SWEEP = (
     "sweep=mine",
@@ -135,3 +138,18 @@ def test_seeds_that_several_jobs_have_are_named(loader: ConfigLoader) -> None:
     ], "there are gaps"
     for once in (("seed=1,2",), ("seed=range(1,5,2)", "num_seeds=2")):
         assert said(*once) == []
+
+
+def test_a_failed_ensemble_removes_what_is_of_another_configuration_alone(loader: ConfigLoader, tmp_path: Path) -> None:
+    jobs = (Job("other", ("seed=0",), "0"), Job("own", ("seed=1",), "1"))
+    stack = Job(".stacks/both", ("num_seeds=2",), "both", jobs)
+    for job, known in zip(jobs, ("of another", "1"), strict=True):
+        checkpoint = tmp_path / job.name / results.LAST_CHECKPOINT
+        checkpoint.parent.mkdir(parents=True)
+        checkpoint.touch()
+        note_fingerprint(tmp_path / job.name, known)
+    (tmp_path / stack.name).mkdir(parents=True)
+    results.write_results(tmp_path / stack.name, {"status": "failed", "error": "No space left on device"})  # nor a traceback
+    split_stack(tmp_path, stack, composer_of(loader))
+    assert [results.read_record(tmp_path / job.name)["status"] for job in jobs] == ["failed", "failed"]
+    assert [(tmp_path / job.name / results.LAST_CHECKPOINT).exists() for job in jobs] == [False, True]

@@ -5,6 +5,7 @@ import math
 import os
 import shutil
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,11 @@ from filelock import FileLock
 from omegaconf import OmegaConf
 
 from wavecoder.runs import results
-from wavecoder.runs.fingerprints import FINGERPRINT
+from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
-from wavecoder.training.files import DamagedError, read_arrays, write_arrays, write_atomically
+from wavecoder.training.files import ARRAYS, DamagedError, read_arrays, write_arrays, write_atomically
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
@@ -51,9 +52,7 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
         if results.has_ended(results.read_record(folder), job.fingerprint):
             continue
         config = composer.compose(job.overrides)
-        for name in RUN_FOLDERS:  # of another configuration
-            shutil.rmtree(folder / name, ignore_errors=True)
-        (folder / FINGERPRINT).unlink(missing_ok=True)
+        _remove_files(folder)
         (folder / ".hydra").mkdir(parents=True, exist_ok=True)
         own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
         for name, part in own.items():
@@ -111,12 +110,25 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
     if whole["status"] != "failed":
         return
     for job in stack.stacked:
-        if results.has_ended(results.read_record(sweep / job.name), job.fingerprint):
+        folder = sweep / job.name
+        before = results.read_record(folder)
+        if results.has_ended(before, job.fingerprint):
             continue
-        (sweep / job.name).mkdir(exist_ok=True)
-        shutil.copy(sweep / stack.name / TRACEBACK, sweep / job.name / TRACEBACK)
+        folder.mkdir(exist_ok=True)
+        if job.fingerprint not in known_fingerprints(folder, before):
+            _remove_files(folder)
+        with suppress(FileNotFoundError):  # the disk was full
+            shutil.copy(sweep / stack.name / TRACEBACK, folder / TRACEBACK)
         failed = dict(whole) | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
-        results.write_results(sweep / job.name, failed)
+        results.write_results(folder, failed)
+
+
+def _remove_files(folder: Path) -> None:
+    """Remove what a job of another configuration has left in a folder, but for its record, which is written last."""
+    for name in RUN_FOLDERS:
+        shutil.rmtree(folder / name, ignore_errors=True)
+    for name in (FINGERPRINT, ARRAYS):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _of_member(name: str, values: Any, number: int) -> Any:
