@@ -24,9 +24,10 @@ from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.shapes import fits, is_record
 from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
 from wavecoder.training.diverged import MOST_NAMED, name_seeds
-from wavecoder.training.files import DamagedError, warn_once, write_atomically
+from wavecoder.training.files import DamagedError, read_file, warn_once, write_atomically
 
 RESULTS = "results.json"
+SUMMARY = "summary.csv"  # of a sweep
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
 CHECKSUM = "checksum"
 """The key under which a record has that of the others."""
@@ -157,7 +158,7 @@ def load_record(folder: Path) -> dict[str, Any]:
     """
     file = folder / RESULTS
     try:
-        record: dict[str, Any] = json.loads(file.read_bytes())
+        record: dict[str, Any] = json.loads(read_file(file))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:
@@ -248,7 +249,8 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     def of_seeds(job: Mapping[str, Any], metric: str) -> list[float | None]:
         return job["metrics"][metric]["per_seed"] if "metrics" in job else [None] * job["num_seeds"]
 
-    values = {metric: [value for job in jobs for value in of_seeds(job, metric)] for metric in first["metrics"]}
+    shared = [metric for metric in first["metrics"] if all(metric in job["metrics"] for job in completed)]
+    values = {metric: [value for job in jobs for value in of_seeds(job, metric)] for metric in shared}
     metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
     seconds = sum(job["timing"]["fit_seconds"] for job in completed)
     num_seeds = sum(job["num_seeds"] for job in jobs)

@@ -14,9 +14,10 @@ from omegaconf import OmegaConf
 from wavecoder.runs import results
 from wavecoder.runs.fingerprints import FINGERPRINT
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
-from wavecoder.training.files import DamagedError, read_arrays, write_arrays, write_atomically
+from wavecoder.training.files import ARRAYS, DamagedError, read_arrays, write_arrays, write_atomically
 
 _OF_MEMBERS = ("autoencoder_", "latent", "decoded", "draws_")  # arrays with an axis of members begin so; this one does not:
 _COMMON = "latent_r"
@@ -51,10 +52,11 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
         if results.has_ended(results.read_record(folder), job.fingerprint):
             continue
         config = composer.compose(job.overrides)
+        _make_folder(sweep, job)
         for name in RUN_FOLDERS:  # of another configuration
             shutil.rmtree(folder / name, ignore_errors=True)
         (folder / FINGERPRINT).unlink(missing_ok=True)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        (folder / ".hydra").mkdir(exist_ok=True)
         own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
         for name, part in own.items():
             write_atomically(folder / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part))
@@ -113,10 +115,18 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
     for job in stack.stacked:
         if results.has_ended(results.read_record(sweep / job.name), job.fingerprint):
             continue
-        (sweep / job.name).mkdir(exist_ok=True)
+        _make_folder(sweep, job)
         shutil.copy(sweep / stack.name / TRACEBACK, sweep / job.name / TRACEBACK)
         failed = dict(whole) | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
         results.write_results(sweep / job.name, failed)
+
+
+def _make_folder(sweep: Path, job: Job) -> None:
+    """Make the folder of a job, and set aside what is of the wrong kind in its place or in it."""
+    set_aside_wrong_kinds(sweep, (), (job.name,))
+    (sweep / job.name).mkdir(exist_ok=True)
+    files = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)
+    set_aside_wrong_kinds(sweep / job.name, files, (*RUN_FOLDERS, ".hydra"))
 
 
 def _of_member(name: str, values: Any, number: int) -> Any:
