@@ -88,6 +88,7 @@ def folder_instead(file: Path) -> None:
 
 DAMAGES: dict[str, Callable[[Path], object]] = {
     "a byte less": lambda file: file.write_bytes(file.read_bytes()[:-1]),
+    "no digest": lambda file: file.write_bytes(file.read_bytes()[:-50]),  # all of it and nothing else is missing
     "half of it": lambda file: file.write_bytes(file.read_bytes()[: file.stat().st_size // 2]),
     "empty": lambda file: file.write_bytes(b""),
     "garbage": lambda file: file.write_bytes(b"garbage" * 1000),

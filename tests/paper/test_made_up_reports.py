@@ -192,6 +192,23 @@ def test_signals_of_another_length_are_not_drawn_together(tmp_path: Path) -> Non
     assert "<!-- silu -->" not in picture
 
 
+def test_a_record_that_lacks_something_is_a_gap(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    for number in range(3):
+        overrides = {"activation": "tanh", "data.seed": str(number)}
+        name = write_job(tmp_path, "tanh", 5, lr=f"0.{number}", per_seed=False, data_seed=number, overrides=overrides)
+    curves = {name: results.summarise([0.1] * SEEDS) for name in ("linear/excess", "linear/largest_angle", "val/mse")}
+    subspace = {"steps": [1]} | {name: [[0.1] * SEEDS] for name in ("linear/excess", "linear/largest_angle")}
+    linear = write_job(tmp_path, "linear_tied net", 2, model="linear_tied", metrics=curves, subspace=subspace)
+    record = json.loads((tmp_path / name / "results.json").read_text())
+    del record["data_seed"]
+    results.write_results(tmp_path / name, record)
+    for page in pages_of(tmp_path):
+        assert "results.json lacks data_seed: the job is left out of what needs that" in page
+        assert "results.json lacks linear/direction_angle, linear/gram_error: the job is left out of what needs that" in page
+        assert "on each of 2 training sets" in page
+    assert sum(message.startswith(f"{tmp_path / job}: ") for job in (name, linear) for message in caplog.messages) == 2
+
+
 def test_a_damaged_file_of_reconstructions_is_a_gap(tmp_path: Path) -> None:
     names = [write_job(tmp_path, network, 5) for network in ("tanh", "gelu")]
     file = tmp_path / names[0] / "reconstructions.npz"

@@ -56,6 +56,10 @@ RECORDS: dict[str, Callable[[dict[str, Any]], object]] = {
         record.update(status="diverged", error="", diverged={"0": None}),
     ),
     "a seed is no number": lambda record: record.update(diverged={"first": 10}),
+    "curves of other members": lambda record: record.update(
+        subspace={"steps": [1]} | {name: [[0.1] * 9] for name in ("linear/excess", "linear/largest_angle")},
+        metrics=record["metrics"] | dict.fromkeys(("linear/excess", "linear/largest_angle"), record["metrics"]["val/mse"]),
+    ),
 }
 
 
@@ -198,6 +202,7 @@ def test_a_damaged_list_of_tasks_is_left_out(sweep: Path, caplog: pytest.LogCapt
     (file,) = sweep.glob(f"{TASKS}/*/tasks.json")
     content = file.read_bytes()
     changes: dict[str, Any] = {"pid": "1", "tasks": [[{"name": "a"}]], "host": None, "launched": [], "hydra_overrides": [1]}
+    changes["token"] = "../elsewhere"
     damages = [None, *(change(content) for change in BYTES.values())]
     damages += [json.dumps(json.loads(content) | {key: value}).encode() for key, value in changes.items()]
     for damaged in damages:

@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
+from conftest import composed
 from filelock import SoftFileLock
 from held import HELD, hold, release
 from processes import JOB, OWN_NETWORKS, Run, kill, start, until
@@ -182,7 +183,7 @@ def test_a_clean_up_that_is_interrupted_leaves_no_record_of_a_complete_run(
     (tmp_path / LAST_CHECKPOINT).touch()
     monkeypatch.setattr(job.shutil, "rmtree", mock.Mock(side_effect=KeyboardInterrupt))
     with pytest.raises(KeyboardInterrupt):
-        job._prepare(tmp_path, read_record(tmp_path), "now")
+        job._prepare(tmp_path, read_record(tmp_path), composed(), "now")
     record = read_record(tmp_path)
     assert (record["status"], record["config_fingerprint"]) == ("unfinished", "before")
     assert not (tmp_path / LAST_CHECKPOINT).exists()

@@ -64,6 +64,18 @@ def test_what_is_not_the_folder_of_a_run_is_refused(
     assert str(error.value) == said
 
 
+@pytest.mark.parametrize("last", ["runtime:", "job:", "overrides:"])
+def test_a_cut_file_of_hydras_is_named(tmp_path: Path, last: str) -> None:
+    file = _begun(tmp_path / "run") / ".hydra" / "hydra.yaml"
+    text = file.read_text()
+    cut = text[: text.index(f" {last}\n") + len(last) + 2]
+    for damaged in (cut, f"{cut}  verbose: false\n"):
+        file.write_text(damaged)
+        with pytest.raises(SettingError) as error:
+            resume.expand([f"run={tmp_path / 'run'}"])
+        assert str(error.value) == f"{file}: is damaged, so the run cannot be resumed by its folder"
+
+
 @pytest.mark.parametrize("name", ["overrides", "hydra"])
 @pytest.mark.parametrize(
     "content",
@@ -200,7 +212,7 @@ def test_results_under_the_configuration_of_a_command_that_waited_are_not_loaded
     assert read_run(run).settings.seed == 0
     shutil.rmtree(run / ".hydra")
     shutil.move(_begun(mine, *SIZE, SIX, "activation=relu") / ".hydra", run)
-    with pytest.raises(UnreadableError, match=r"\.hydra: is of another run than its results"):
+    with pytest.raises(UnreadableError, match=r"config\.yaml: is of another run than results\.json"):
         read_run(run)
 
 

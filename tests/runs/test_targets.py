@@ -265,6 +265,21 @@ def test_a_files_settings_of_a_launcher_are_numbers_and_names(
         assert refused(*command).startswith("hydra/launcher=slurm: no Slurm cluster answers here")
 
 
+SEARCH_SETTINGS = [  # what could keep trials elsewhere, call something, or choose what a file may not
+    "storage: 'sqlite:////elsewhere/x.db'",
+    "storage: 'sqlite:///${hydra.sweep.dir}/../x.db'",
+    "custom_search_space: torch.hub.load",
+    "search_space: {logger.save_dir: {type: int}}",
+]
+
+
+@pytest.mark.parametrize("setting", SEARCH_SETTINGS)
+def test_a_files_settings_of_a_search_are_numbers_and_names(tmp_path: Path, refused: Refused, setting: str) -> None:
+    search = "{defaults: [override /hydra/sweeper: optuna], hydra: {sweeper: {n_trials: 3, direction: minimize, %s}}}"
+    said = refused("-m", *_foreign(tmp_path, search % setting))
+    assert re.fullmatch(r"hydra\.sweeper\..*: must be given on the command line; a file has it", said)
+
+
 def test_a_job_of_a_sweep_is_refused_before_any_runs(refused: Refused) -> None:
     assert NOT_ALLOWED in refused("-m", "sweep=mine", "activation._target_=torch.nn.Tanh,payload.run")
 

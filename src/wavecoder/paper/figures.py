@@ -194,13 +194,15 @@ def _latent(arrays: Arrays, title: str) -> Figure:
 
 def _convergence(tied: Sequence[Job]) -> Named:
     """How tied linear autoencoders converge to the SVD, one curve for each size of the latent."""
+    names = ("linear/excess", "linear/largest_angle", "linear/gram_error")
+    tied = [job for job in tied if all(name in job["subspace"] for name in names)]
     if not tied:
         return
     steps = tied[0]["subspace"]["steps"]
     alike = [job for job in tied if job["subspace"]["steps"] == steps]
     curves = {
         LABELS[name]: {f"latent {job['latent_dim']}": np.median(np.array(job["subspace"][name], float), axis=1) for job in alike}
-        for name in ("linear/excess", "linear/largest_angle", "linear/gram_error")
+        for name in names
     }
     title = "How tied linear autoencoders converge to the SVD, medians over seeds"
     yield "theorem", plots.convergence(steps, curves, title)

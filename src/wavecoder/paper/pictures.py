@@ -107,7 +107,7 @@ def _size(figure: Figure) -> tuple[int, int]:
 
 def _size_of(file: Path) -> tuple[int, int]:
     """The size of an SVG, whose own unit is a point."""
-    match = re.search(r'<svg[^>]*? height="([\d.]+)pt"[^>]*? width="([\d.]+)pt"', file.read_text(encoding="utf-8"))
+    match = re.search(r'<svg[^>]*? height="(\d+\.?\d*)pt"[^>]*? width="(\d+\.?\d*)pt"', file.read_text("utf-8", "replace"))
     height, width = (float(points) / 72 * _PIXELS for points in match.groups()) if match else (540.0, 540.0)
     return round(width), round(height)
 

@@ -23,11 +23,12 @@ from wavecoder.paper.summary import heading_of, summary_metrics
 from wavecoder.paper.tables import as_in_the_paper, describe_references, in_order, labels_of, make_tables, title_of
 from wavecoder.paper.variance import SOURCES, components, describe_design
 from wavecoder.paper.verdicts import judge_all
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.limits import SettingError
-from wavecoder.runs.results import dead, diverged_seeds, problem
+from wavecoder.runs.results import RESULTS, dead, diverged_seeds, problem
 from wavecoder.runs.store import read_sweep
 from wavecoder.subspace import LABELS
-from wavecoder.training.files import ARRAYS, read_arrays, write_atomically
+from wavecoder.training.files import ARRAYS, read_arrays, warn_once, write_atomically
 
 _EXPERIMENTS = ("paper", "theorem")
 """The experiments whose networks the paper's claims are about."""
@@ -42,10 +43,11 @@ def write_report(folder: Path) -> Path:
         SettingError: There is no such folder, it has no jobs, or all were written by earlier versions.
     """
     jobs = _read(folder)
+    set_aside_wrong_kinds(folder, ("report.html", "report.md"), ("figures",))
     completed = in_order(job for job in jobs if job["status"] == "completed")
-    planes = [job for job in completed if (folder / job["job"] / PLANE).exists()]
+    planes = [job for job in completed if (folder / job["job"] / PLANE).is_file()]
     networks = [job for job in completed if "subspace" not in job]
-    linear = [job for job in completed if "subspace" in job and job not in planes]
+    linear = [job for job in completed if "subspace" in job and job not in planes and not _lacking(job)]
     linear.sort(key=lambda job: (job["model"] != "linear_tied", job["latent_dim"], job["job"]))
     found = components(networks, folder)
     commands = {job["job"]: command_of(folder / job["job"], job.get("file")) for job in completed}
@@ -138,5 +140,15 @@ def _gaps(jobs: Sequence[Job], folder: Path) -> list[tuple[str, str]]:
             continue
         if (folder / job["job"] / ARRAYS).exists() and read_arrays(folder / job["job"], job["num_seeds"]) is None:
             gaps.append((job["job"], f"{ARRAYS} is damaged: figures, and what is judged from curves, lack it"))
+        if lacking := _lacking(job):
+            said = f"{RESULTS} lacks {lacking}: the job is left out of what needs that"
+            warn_once(f"{folder / job['job']}: {said}")
+            gaps.append((job["job"], said))
         gaps += [(job["job"], said) for said in damaged_files(folder / job["job"])]
     return gaps
+
+
+def _lacking(job: Job) -> str:
+    """What the record of a completed job lacks, in words; records of its kind have it, unless they are damaged."""
+    needed = [*(["data_seed"] if "per_seed" in job else []), *(LABELS if "subspace" in job else [])]
+    return ", ".join(name for name in needed if name not in job and name not in job["metrics"])

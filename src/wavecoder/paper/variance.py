@@ -142,7 +142,7 @@ def single_runs(jobs: Iterable[Job], folder: Path) -> dict[tuple[str, int], dict
 
 def _is_fixed(job: Job) -> bool:
     """Whether a job has a training set that `data.seed` draws; it only divides a file, and fresh signals are of each seed."""
-    return "file" not in job and not is_fresh(job)
+    return "file" not in job and "data_seed" in job and not is_fresh(job)
 
 
 def _errors(jobs: Sequence[Job], folder: Path) -> dict[str, Errors]:

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from wavecoder.training.files import rename_damaged, write_atomically
+from wavecoder.runs.results import RESULTS, read_record
+from wavecoder.training.files import read_file, rename_damaged, write_atomically
 
 log = logging.getLogger(__name__)
 
@@ -14,8 +15,20 @@ FINGERPRINT = ".fingerprint"
 
 
 def note_fingerprint(folder: Path, fingerprint: str) -> None:
-    """Write the file `.fingerprint` in a run's folder."""
-    write_atomically(folder / FINGERPRINT, fingerprint)
+    """Write the file `.fingerprint` in a run's folder, and say so if it was there and told another one than the run's record."""
+    file = folder / FINGERPRINT
+    recorded = read_record(folder).get("config_fingerprint")
+    if recorded and os.path.lexists(file) and _noted(file) not in (recorded, fingerprint):
+        log.warning("%s: is damaged, or of another run than %s beside it; it is made again", file, RESULTS)
+    write_atomically(file, fingerprint)
+
+
+def _noted(file: Path) -> str:
+    """What the file `.fingerprint` tells; nothing if it cannot be read."""
+    try:
+        return read_file(file).decode()
+    except (OSError, ValueError):
+        return ""
 
 
 def known_fingerprints(folder: Path, record: Mapping[str, Any]) -> set[str]:
@@ -28,11 +41,7 @@ def known_fingerprints(folder: Path, record: Mapping[str, Any]) -> set[str]:
         folder: The run's.
         record: What was read from its `results.json`.
     """
-    try:
-        noted = (folder / FINGERPRINT).read_text(encoding="utf-8")
-    except (OSError, ValueError):
-        noted = ""
-    return {each for each in (record.get("config_fingerprint"), noted) if each}
+    return {each for each in (record.get("config_fingerprint"), _noted(folder / FINGERPRINT)) if each}
 
 
 def name_lost_record(file: Path) -> None:

@@ -19,6 +19,10 @@ from wavecoder.runs.targets import check_targets
 _WORDS = tuple(f"hydra.launcher.{name}" for name in ("partition", "account", "qos", "constraint", "exclude", "gres"))
 """What of a launcher's settings may be a word in a file: the others are, if not numbers, run in a shell or lead elsewhere."""
 _NOT_SEARCHED = ("hydra", "experiment", "debug", "callbacks", "logger", "trainer.default_root_dir", "trainer.profiler")
+_WORDS_OF_SWEEPERS = r"hydra\.sweeper\.(direction(\[\d+\])?|study_name|sampler\..+)"
+_STORAGE = "sqlite:///${hydra.sweep.dir}/study.db"  # as in conf/experiment/search.yaml
+_OF_SWEEPS = r"\.(tasks|stacks|submitit|lock)|(sweep|study)\.db.*|figures|experiment"
+"""What commands open or fill in a sweep's folder; its other files they replace."""
 _LOGGING = ("hydra.job_logging", "hydra.hydra_logging")
 _WITH_PATHS = ("callbacks", "logger", "trainer", "hydra.callbacks", *_LOGGING)
 _OF_LOGGING = (  # write to the terminal, or to the one file
@@ -119,11 +123,23 @@ def _check_commands(config: DictConfig) -> None:
         is_ours = key in ours and ours[key] == value
         if not (is_ours or is_word or is_number or key.endswith("._target_") or _is_typed(key)):
             raise SettingError(f"{key}={value}: must be given on the command line; a file has it")
+    _check_sweeper(config)
     if config.hydra.runtime.choices.get("hydra/sweeper") == "basic":
         return  # its jobs are checked before any runs; those of a search are composed one after another
     for name in map(str, OmegaConf.select(config, "hydra.sweeper.params") or ()):
         if name.lstrip("+~").startswith(_NOT_SEARCHED) and not _is_typed(f"hydra.sweeper.params.{name}"):
             raise SettingError(f"hydra.sweeper.params.{name}: must be given on the command line; a file has it")
+
+
+def _check_sweeper(config: DictConfig) -> None:
+    """Refuse what a sweeper would run, and where else it would keep what it has seen, if a file says so."""
+    for key, value in _plain_values(_raw(config.hydra.sweeper), "hydra.sweeper"):
+        if key.startswith("hydra.sweeper.params."):
+            continue
+        is_word = re.fullmatch(_WORDS_OF_SWEEPERS, key) and re.fullmatch(r"[\w.-]+", str(value))
+        is_ours = key == "hydra.sweeper.storage" and value == _STORAGE
+        if not (is_ours or is_word or isinstance(value, int | float | None) or key.endswith("._target_") or _is_typed(key)):
+            raise SettingError(f"{key}={value}: must be given on the command line; a file has it")
 
 
 def _check_names(config: DictConfig) -> None:
@@ -210,7 +226,30 @@ def refuse_links(folder: Path) -> None:
     Raises:
         SettingError: There is one.
     """
-    inside = folder.resolve()
-    for path in (*folder.glob("*"), *folder.glob("*/*"), *folder.glob("tb/*/*")):
-        if path.is_symlink() and not path.resolve().is_relative_to(inside):
-            raise SettingError(f"{path}: is a link out of the run's folder, which must hold none")
+    _refuse_links_among((*folder.glob("*"), *folder.glob("*/*"), *folder.glob("tb/*/*")), folder, "run")
+
+
+def refuse_links_of_sweep(folder: Path, jobs: Iterable[str] = ()) -> None:
+    """Refuse a sweep's folder with links that lead out of it, through which its commands would read and write.
+
+    Args:
+        folder: The sweep's.
+        jobs: The names of those that will be written. The folders of others, which are only read, may be links.
+
+    Raises:
+        SettingError: There is one, or a job that will be written is one.
+    """
+    entries = os.scandir(folder) if folder.is_dir() else ()  # of ten thousand jobs too
+    own = [Path(entry.path) for entry in entries if re.fullmatch(_OF_SWEEPS, entry.name)]
+    _refuse_links_among((*own, *(path for each in own for path in each.glob("*"))), folder, "sweep")
+    for name in jobs:
+        if (folder / name).is_symlink():
+            raise SettingError(f"{folder / name}: is a link, and must be a folder of the job's own")
+        refuse_links(folder / name)
+
+
+def _refuse_links_among(paths: Iterable[Path], folder: Path, kind: str) -> None:
+    inside = os.path.realpath(folder)  # not `resolve`, which fails if links lead in a circle
+    for path in paths:
+        if path.is_symlink() and ((end := Path(os.path.realpath(path))).is_symlink() or not end.is_relative_to(inside)):
+            raise SettingError(f"{path}: is a link out of the {kind}'s folder, which must hold none")

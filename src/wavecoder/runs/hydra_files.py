@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from wavecoder.training.files import DamagedError
+from wavecoder.training.files import DamagedError, read_file
 
 
 def read_config(folder: Path, name: str = "config") -> DictConfig:
@@ -18,11 +18,11 @@ def read_config(folder: Path, name: str = "config") -> DictConfig:
     """
     file = folder / ".hydra" / f"{name}.yaml"
     content = _read(file)
-    if (
-        not isinstance(content, DictConfig)
-        or not content
-        or (name == "hydra" and not isinstance(content.get("hydra"), DictConfig))
-    ):
+    is_whole = isinstance(content, DictConfig) and bool(content)
+    if name == "hydra" and is_whole:
+        node = content.get("hydra")
+        is_whole = isinstance(node, DictConfig) and "verbose" in node  # which is the last of Hydra's settings
+    if not is_whole:
         raise DamagedError(f"{file}: is damaged")
     return content
 
@@ -44,7 +44,9 @@ def read_overrides(folder: Path) -> list[str]:
 
 def _read(file: Path) -> Any:
     try:
-        text = file.read_text(encoding="utf-8")
+        text = read_file(file).decode()
+        if not text.endswith("\n"):  # Hydra ends each line
+            raise ValueError("is cut")
         # Hydra writes none, and a few lines with them stand for billions of values
         if "*" in text and any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(text, yaml.SafeLoader)):
             raise ValueError("has aliases")

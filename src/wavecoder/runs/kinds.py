@@ -1,6 +1,7 @@
-"""Folders where a run writes files, and files where it has folders."""
+"""Folders where a run or a sweep writes files, and files where it has folders."""
 
 import logging
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -18,15 +19,15 @@ def own_folders(folder: Path, names: Collection[str]) -> Iterator[Path]:
 
 
 def set_aside_wrong_kinds(folder: Path, run_files: Collection[str], run_folders: Collection[str]) -> None:
-    """Set aside folders in places of files that the run writes, and files in places of folders: they would stop it every time.
+    """Set aside folders in places of files that a run writes, and files in places of folders: they would stop it every time.
 
     Args:
-        folder: The run's. Its lock must be held.
+        folder: The run's, whose lock must be held, or a sweep's.
         run_files: The names of the files in it.
         run_folders: The names of the folders in it.
     """
     wrong = {folder / name: "folder" for name in run_files if (folder / name).is_dir()}
-    wrong |= {folder / name: "file" for name in run_folders if (folder / name).is_file()}
+    wrong |= {folder / name: "file" for name in run_folders if os.path.lexists(folder / name) and not (folder / name).is_dir()}
     wrong |= {path: "file" for path in (folder / "tb").glob("*") if path.is_file() and "." not in path.name}
     for own in own_folders(folder, run_folders):
         wrong |= {path: "folder" for path in own.iterdir() if path.suffix in _SUFFIXES and path.is_dir()}

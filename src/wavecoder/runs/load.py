@@ -39,8 +39,8 @@ def load(folder: str | Path, seed: Seed = "best", device: str = "cpu", allow_tar
     importable and allowed.
 
     Args:
-        folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken. Jobs that are damaged are named
-            in a line and left out.
+        folder: The run's folder; or a sweep's, of which the job with the best `val/mse` is taken. Jobs that are damaged, or
+            whose network is not allowed or cannot be imported, are named in a line and left out.
         seed: Which of the run's networks: the `best`, with the least `val/mse`; the one of a seed; `all` of them, those that
             diverged with the weights that they were frozen with; or the `mean` of the reconstructions of all.
         device: Where it computes, for example `cpu` or `cuda`.
@@ -56,15 +56,18 @@ def load(folder: str | Path, seed: Seed = "best", device: str = "cpu", allow_tar
         >>> model.references["svd"].reconstruct(x)                                                   # doctest: +SKIP
     """
     with allowing(allow_targets):
-        jobs = run_folders(Path(folder))
-        for job in jobs:
+        left_out: list[UnreadableError] = []
+        for job in run_folders(Path(folder)):
             try:
-                return Trained(read_run(job), seed, _device(device))
+                trained = Trained(read_run(job), seed, _device(device))
             except UnreadableError as error:
-                if job == jobs[-1]:
-                    raise
-                warn_once(f"{error}; the job is left out")
-        raise AssertionError("there is at least one")
+                left_out.append(error)
+                continue
+            for each in left_out:
+                warn_once(f"{each}; the job is left out")
+            return trained
+        others = f"; none of the {len(left_out)} jobs can be loaded" if len(left_out) > 1 else ""
+        raise UnreadableError(f"{left_out[0]}{others}") from left_out[0]
 
 
 class Trained:

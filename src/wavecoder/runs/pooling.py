@@ -44,7 +44,8 @@ def _pooled(jobs: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     def of_seeds(job: Mapping[str, Any], metric: str) -> list[float | None]:
         return job["metrics"][metric]["per_seed"] if "metrics" in job else [None] * job["num_seeds"]
 
-    values = {metric: [value for job in jobs for value in of_seeds(job, metric)] for metric in first["metrics"]}
+    shared = [metric for metric in first["metrics"] if all(metric in job["metrics"] for job in completed)]
+    values = {metric: [value for job in jobs for value in of_seeds(job, metric)] for metric in shared}
     metrics = {metric: summarise([math.nan if each is None else each for each in every]) for metric, every in values.items()}
     seconds = sum(job["timing"]["fit_seconds"] for job in completed)
     num_seeds = sum(job["num_seeds"] for job in jobs)

@@ -24,9 +24,10 @@ from wavecoder.runs.settings import OF_SWEEPS
 from wavecoder.runs.shapes import fits, is_record
 from wavecoder.training.checkpoints import BEST, LAST, PREVIOUS
 from wavecoder.training.diverged import MOST_NAMED, name_seeds
-from wavecoder.training.files import DamagedError, warn_once, write_atomically
+from wavecoder.training.files import DamagedError, read_file, warn_once, write_atomically
 
 RESULTS = "results.json"
+SUMMARY = "summary.csv"  # of a sweep
 SCHEMA = 2  # of results.json; raised whenever an older reader would misread it
 CHECKSUM = "checksum"
 """The key under which a record has that of the others."""
@@ -173,7 +174,7 @@ def load_record(folder: Path) -> dict[str, Any]:
     """
     file = folder / RESULTS
     try:
-        record: dict[str, Any] = json.loads(file.read_bytes())
+        record: dict[str, Any] = json.loads(read_file(file))
     except FileNotFoundError:
         raise
     except (OSError, ValueError, RecursionError) as error:

@@ -76,7 +76,7 @@ def _read(folder: Path, given: str) -> tuple[list[str], list[str], Path | None]:
         raise SettingError(f"{given}: not the folder of a run; it has no .hydra/{Path(error.filename).name}") from error
     except DamagedError as error:
         raise SettingError(f"{error}, so the run cannot be resumed by its folder") from error
-    except (TypeError, KeyError, OmegaConfBaseException) as error:
+    except (AttributeError, TypeError, KeyError, OmegaConfBaseException) as error:
         raise SettingError(f"{folder}/.hydra/hydra.yaml: is damaged, so the run cannot be resumed by its folder") from error
 
 

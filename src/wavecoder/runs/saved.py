@@ -1,6 +1,7 @@
 """A run as it is on disk, read from its folder alone. Nothing in the folder is run as code, but for the network's own class."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 
 from wavecoder.runs import resolvers, results
-from wavecoder.runs.build import NetworkChoice, as_setting_error, choose_network
+from wavecoder.runs.build import NetworkChoice, choose_network
 from wavecoder.runs.hydra_files import read_config
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.resume import never_began
@@ -55,38 +56,39 @@ def read_run(folder: Path) -> SavedRun:
     """Read a complete run from its folder.
 
     Raises:
-        UnreadableError: It is damaged.
-        SettingError: Its network's class cannot be imported.
+        UnreadableError: It is damaged, or its network's class is not allowed or cannot be imported.
     """
     record = results.read_record(folder)
     config = _read_config(folder)
     checkpoint, weights = _read_checkpoint(folder)
-    with as_setting_error(str(folder)):
-        try:
-            if never_began(folder, record) and results.fingerprint(read_config(folder)) != record.get("config_fingerprint"):
-                why = "as after a command that was ended while it waited; the run's own command makes it again"
-                raise UnreadableError(f"{folder}/.hydra: is of another run than its results, {why}")
-            settings = _settings(folder, config, checkpoint)
-            network = choose_network(config, settings)
-        except UnreadableError:
-            raise
-        except SettingError as error:
-            raise SettingError(f"{folder}: {error}") from error
-        except OmegaConfBaseException as error:
-            raise UnreadableError(f"{folder}: {error.full_key}: {str(error).splitlines()[0]}") from error
+    with _as_unreadable(folder):
+        settings = from_config(config, checkpoint.get(DATA_STATE) or None)
+        network = choose_network(config, settings)
+        told = tuple(record[key] for key in ("seed", "num_seeds", "latent_dim"))
+        is_its_own = told == (settings.seed, settings.num_seeds, settings.latent.dim)
+        if not is_its_own or (never_began(folder, record) and not _has_fingerprint(folder, record)):
+            why = "as after a command that was ended while it waited; the run's own command makes it again"
+            raise SettingError(f".hydra/config.yaml: is of another run than {results.RESULTS} beside it, {why}")
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
 
-def _settings(folder: Path, config: DictConfig, checkpoint: Mapping[str, Any]) -> Settings:
-    """The settings of a run.
+@contextmanager
+def _as_unreadable(folder: Path) -> Iterator[None]:
+    """Turn whatever is wrong with what a run's folder says, as where a file of its configuration was cut, into one line.
 
     Raises:
-        UnreadableError: They are not those of a run, as where the file of its configuration was cut.
+        UnreadableError: In place of whatever was raised.
     """
     try:
-        return from_config(config, checkpoint.get(DATA_STATE) or None)
-    except SettingError as error:
-        raise UnreadableError(f"{folder}: {error}") from error
+        yield
+    except OmegaConfBaseException as error:
+        raise UnreadableError(f"{folder}: {error.full_key}: {str(error).splitlines()[0]}") from error
+    except Exception as error:  # of many kinds: what is read there may be anything
+        raise UnreadableError(f"{folder}: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+def _has_fingerprint(folder: Path, record: Mapping[str, Any]) -> bool:
+    return results.fingerprint(read_config(folder)) == record.get("config_fingerprint")
 
 
 def run_folders(folder: Path) -> list[Path]:
@@ -141,7 +143,7 @@ def _read_config(folder: Path) -> DictConfig:
             raise UnreadableError(f"{error.filename} is missing, so the run cannot be loaded") from error
         except DamagedError as error:
             raise UnreadableError(f"{error}, so the run cannot be loaded") from error
-    with as_setting_error(str(folder)), open_dict(parts[0]):
+    with _as_unreadable(folder), open_dict(parts[0]):
         config = OmegaConf.merge(*parts)
     assert isinstance(config, DictConfig)
     return config

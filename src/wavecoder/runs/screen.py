@@ -1,11 +1,14 @@
 """Tables and sentences for terminals of any width: columns are left out or continued below, nothing is cut within a word."""
 
+import errno
 import logging
 import shlex
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from io import TextIOWrapper
+from pathlib import Path
 
 from rich.console import Console
 from rich.text import Text
@@ -157,6 +160,11 @@ class LogFile(logging.FileHandler):
     """A log that cannot be written, as on a full disk, is named once; a run does not need it, and goes on."""
 
     _has_failed = False
+
+    def _open(self) -> TextIOWrapper:
+        if Path(self.baseFilename).is_fifo():  # a pipe, which would be waited for until somebody reads it
+            raise OSError(errno.EINVAL, "Is no file", self.baseFilename)
+        return super()._open()
 
     def handleError(self, record: logging.LogRecord) -> None:
         error = sys.exc_info()[1]

@@ -19,7 +19,9 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from wavecoder.runs import cli, results, typed
+from wavecoder.runs.foreign import refuse_links_of_sweep
 from wavecoder.runs.hydra_files import read_config
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.overrides import quote_whole_numbers
 from wavecoder.runs.plan import Job
@@ -51,10 +53,12 @@ class ResumeSearch(Callback):
         optuna.logging.set_verbosity(logging.WARNING)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)  # of its queue of trials
         folder = Path(config.hydra.sweep.dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        lock = _locks[folder] = FileLock(folder / ".lock")
         try:
+            refuse_links_of_sweep(folder, [path.name for path in folder.glob("[!.]*") if path.is_dir()])
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = _locks[folder] = FileLock(folder / ".lock")
             lock.acquire(blocking=False)
+            set_aside_wrong_kinds(folder, (results.SUMMARY,), (TASKS, BEST.parent.name))
             made, left = _resume(config)
         except Timeout:
             cli.exit_with_error(SettingError(f"sweep={config.sweep}: another process works on this search"))

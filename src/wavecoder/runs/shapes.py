@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 _NUMBER_OR_NONE = (float, None)
+_CURVE = [[_NUMBER_OR_NONE]]  # a row for each step, with a value for each member
 _SUMMARY = dict.fromkeys(("mean", "std", "min", "max", "median"), _NUMBER_OR_NONE) | {"per_seed": [_NUMBER_OR_NONE]}
 _BEGUN = {
     "status": str,
@@ -36,7 +37,7 @@ _MEASURED = {
     "basis?": str,
     "metrics": {"val/mse": _SUMMARY, str: _SUMMARY},
     "references": {str: {str: float}},
-    "subspace?": {"steps": [int], "linear/excess": [[float]], "linear/largest_angle": [[float]], str: list},
+    "subspace?": {"steps": [int], "linear/excess": _CURVE, "linear/largest_angle": _CURVE, str: _CURVE},
     "engine": {"name": str},
     "timing": {"fit_seconds": float, "steps": int},
     "versions": {str: str},
@@ -107,6 +108,9 @@ def is_record(content: Any) -> bool:
         return True
     if not fits(content, _MEASURED):
         return False
-    measured_subspace = content.get("subspace", {}).keys() - {"steps"}
+    curves = dict(content.get("subspace", {"steps": []}))
+    steps = curves.pop("steps")
     sizes = {len(summary["per_seed"]) for summary in content["metrics"].values()}
-    return sizes == {content["num_seeds"]} and measured_subspace <= content["metrics"].keys()
+    sizes |= {len(row) for curve in curves.values() for row in curve}
+    fit = sizes == {content["num_seeds"]} and all(len(curve) == len(steps) for curve in curves.values())
+    return fit and curves.keys() <= content["metrics"].keys()

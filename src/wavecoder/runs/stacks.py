@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from wavecoder.runs import results
 from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints
 from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
 from wavecoder.training.files import ARRAYS, DamagedError, read_arrays, write_arrays, write_atomically
@@ -52,8 +53,9 @@ def _split(sweep: Path, stack: Job, composer: Composer) -> None:
         if results.has_ended(results.read_record(folder), job.fingerprint):
             continue
         config = composer.compose(job.overrides)
+        _make_folder(sweep, job)
         _remove_files(folder)
-        (folder / ".hydra").mkdir(parents=True, exist_ok=True)
+        (folder / ".hydra").mkdir(exist_ok=True)
         own = {"config": without_hydra(config), "hydra": OmegaConf.masked_copy(config, "hydra")}
         for name, part in own.items():
             write_atomically(folder / ".hydra" / f"{name}.yaml", OmegaConf.to_yaml(part))
@@ -114,7 +116,7 @@ def _pass_on_failure(sweep: Path, stack: Job, whole: Mapping[str, Any]) -> None:
         before = results.read_record(folder)
         if results.has_ended(before, job.fingerprint):
             continue
-        folder.mkdir(exist_ok=True)
+        _make_folder(sweep, job)
         if job.fingerprint not in known_fingerprints(folder, before):
             _remove_files(folder)
         with suppress(FileNotFoundError):  # the disk was full
@@ -129,6 +131,14 @@ def _remove_files(folder: Path) -> None:
         shutil.rmtree(folder / name, ignore_errors=True)
     for name in (FINGERPRINT, ARRAYS):
         (folder / name).unlink(missing_ok=True)
+
+
+def _make_folder(sweep: Path, job: Job) -> None:
+    """Make the folder of a job, and set aside what is of the wrong kind in its place or in it."""
+    set_aside_wrong_kinds(sweep, (), (job.name,))
+    (sweep / job.name).mkdir(exist_ok=True)
+    files = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)
+    set_aside_wrong_kinds(sweep / job.name, files, (*RUN_FOLDERS, ".hydra"))
 
 
 def _of_member(name: str, values: Any, number: int) -> Any:

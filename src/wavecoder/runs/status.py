@@ -12,13 +12,14 @@ from typing import Any
 from rich.console import Console
 
 from wavecoder.runs import results, slurm
+from wavecoder.runs.foreign import refuse_links_of_sweep
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.plan import Job, short_names
 from wavecoder.runs.screen import say, width_of, wrap
 from wavecoder.runs.store import State, Store
 from wavecoder.runs.tasks import TASKS, Batch, is_locked, is_working, read_batches
 from wavecoder.runs.text import plain
-from wavecoder.training.files import write_atomically
+from wavecoder.training.files import read_file, write_atomically
 
 _IDS = "slurm_ids.txt"
 _RECENT = 600  # seconds over which the pace of a sweep is measured
@@ -88,6 +89,7 @@ def _require_sweep(folder: Path) -> None:
         raise SettingError(f"{folder}: no such folder")
     if not any((folder / name).exists() for name in ("multirun.yaml", TASKS)) and not any(folder.glob(f"*/{results.RESULTS}")):
         raise SettingError(f"{folder}: no sweep's folder; it holds no jobs")
+    refuse_links_of_sweep(folder)
 
 
 def show_status(folder: Path) -> None:
@@ -231,7 +233,7 @@ def _single_jobs(task: Sequence[Job]) -> list[Job]:
 
 def _slurm_id(folder: Path, batch: Batch, number: int) -> str | None:
     try:
-        return (folder / TASKS / batch.token / _IDS).read_text().split()[number]
+        return read_file(folder / TASKS / batch.token / _IDS).decode().split()[number]
     except (OSError, ValueError, IndexError):  # there is no such file, or it was cut
         return None
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wavecoder.runs import results
+from wavecoder.runs.foreign import refuse_links_of_sweep
 from wavecoder.runs.plan import Job
 
 DATABASE = "sweep.db"
@@ -36,9 +37,13 @@ class Store:
 
     Args:
         folder: The sweep's. If it cannot be written, the records are read from the jobs' folders every time.
+
+    Raises:
+        SettingError: There are links that lead out of the folder, through which commands would read and write.
     """
 
     def __init__(self, folder: Path) -> None:
+        refuse_links_of_sweep(folder)
         self.folder = folder
         try:
             self._connection = _opened(folder / DATABASE)
@@ -184,6 +189,9 @@ def _stamps(folder: Path) -> Iterator[tuple[str, tuple[str, float]]]:
         except FileNotFoundError:
             if os.path.isdir(os.path.join(entry.path, ".hydra")):  # noqa: PTH112, PTH118
                 yield entry.name, ("", 0.0)
+            continue
+        except OSError:  # of links in a circle, or what may not be read: as of a damaged one
+            yield entry.name, ("", 0.0)
             continue
         yield entry.name, (f"{state.st_mtime_ns} {state.st_size} {state.st_ino}", state.st_mtime)
 

@@ -20,9 +20,10 @@ from rich.progress import track
 
 from wavecoder.runs import cli, results, slurm, typed
 from wavecoder.runs.checks import check_jobs, runs_here
-from wavecoder.runs.foreign import refuse_links
+from wavecoder.runs.foreign import refuse_links_of_sweep
+from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.limits import SettingError
-from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
+from wavecoder.runs.plan import STACKS, Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
 from wavecoder.runs.screen import say
 from wavecoder.runs.status import duration, has_ended, lost_jobs, note_ids, queued_jobs, slurm_name
 from wavecoder.runs.store import State, Store, read_sweep
@@ -64,19 +65,22 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     since, folder, composer = time.time(), Path(config.hydra.sweep.dir), Composer(context.config_loader, config)
     configure_log(config.hydra.hydra_logging, config.hydra.verbose)
     jobs = _plan(folder, composer, job_overrides(arguments, context.config_loader))
-    finish_divisions(folder, _without(folder, jobs, results.ENDED), composer)
+    missing = _without(folder, jobs, results.ENDED)
+    refuse_links_of_sweep(folder, [job.name for job in missing])
+    finish_divisions(folder, missing, composer)
     missing = _without(folder, jobs, results.ENDED)
     on_slurm = str(config.hydra.launcher._target_).endswith(".SlurmLauncher")
     queued = queued_jobs(folder, missing) if on_slurm and folder.exists() else {}
     new = [job for job in missing if job.name not in queued]
     if config.stack_seeds:
         new = stack_seeds(new, composer)
-    for job in new:
-        refuse_links(folder / job.name)
+        refuse_links_of_sweep(folder, [job.name for job in new if job.stacked])
     check_jobs(new, composer, runs_here(config))
 
     typed.note_folder("hydra.sweep.dir", folder)
     folder.mkdir(parents=True, exist_ok=True)
+    written = [each.name for job in new for each in (job, *job.stacked)]
+    set_aside_wrong_kinds(folder, ("multirun.yaml", results.SUMMARY), (TASKS, STACKS, *written))
     remove_old_leftovers(folder, f"{TASKS}/*")
     write_atomically(folder / "multirun.yaml", OmegaConf.to_yaml(config))
     with Store(folder) as store:
@@ -84,10 +88,9 @@ def run_sweep(config: DictConfig, context: HydraContext, arguments: Sequence[str
     for line in shared_seeds(jobs, composer):
         say(Console(), line)
     waiting = f"{len(queued)} queued or running, " if queued else ""
-    place = os.path.relpath(folder)
     lost = len(_without(folder, jobs, ("completed",))) - len(missing)
     complete = f"{len(jobs) - len(missing) - lost} complete, " + (f"{lost} diverged, " if lost else "")
-    print(f"{complete}{waiting}{len(missing) - len(queued)} to run in {place}", flush=True)
+    print(f"{complete}{waiting}{len(missing) - len(queued)} to run in {os.path.relpath(folder)}", flush=True)
     try:
         with _progress(folder, jobs, name_failed=on_slurm):
             if on_slurm:

@@ -12,12 +12,11 @@ from rich.console import Console
 
 from wavecoder.references import REFERENCES
 from wavecoder.runs.pooling import as_rows, pool_seeds
-from wavecoder.runs.results import as_value, dead, diverged, diverged_seeds, problem, varied
+from wavecoder.runs.results import SUMMARY, as_value, dead, diverged, diverged_seeds, problem, varied
 from wavecoder.runs.screen import Column, Table
 from wavecoder.runs.text import plain
 from wavecoder.training.files import write_atomically
 
-SUMMARY = "summary.csv"
 _SHOWN = 20  # rows of a table that is printed
 # where there is no room for all, the highest go first
 _LEFT_OUT = {"pca": 6, "wiener": 5, "best": 4, "seconds": 3, "svd": 2, "bayes": 1}

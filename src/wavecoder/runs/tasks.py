@@ -31,7 +31,7 @@ from wavecoder.runs.foreign import leads_out
 from wavecoder.runs.plan import Composer, Job, short_names
 from wavecoder.runs.shapes import BATCH, fits
 from wavecoder.runs.stacks import split_stack
-from wavecoder.training.files import DamagedError, write_atomically
+from wavecoder.training.files import DamagedError, read_file, write_atomically
 
 TASKS = ".tasks"  # the folder in a sweep's
 
@@ -89,7 +89,7 @@ def is_working(folder: Path, batch: Batch) -> bool:
 
 def is_locked(file: Path) -> bool:
     """Whether a process holds a lock."""
-    if not file.exists():
+    if file.is_symlink() or not file.is_file():  # nothing is opened that may be elsewhere, or no lock
         return False
     try:
         with FileLock(file, blocking=False):
@@ -199,10 +199,10 @@ def _file(folder: Path, token: str) -> Path:
 
 def _read(file: Path) -> Batch:
     try:
-        content = json.loads(file.read_bytes())
+        content = json.loads(read_file(file))
     except (OSError, ValueError, RecursionError) as error:
         raise DamagedError(f"{file}: is damaged") from error
-    if not fits(content, BATCH):
+    if not fits(content, BATCH) or content["token"] != file.parent.name:
         raise DamagedError(f"{file}: is damaged")
     tasks = tuple(tuple(map(_job, task)) for task in content.pop("tasks"))
     if outside := [job.name for task in tasks for each in task for job in (each, *each.stacked) if leads_out(job.name)]:

@@ -235,7 +235,7 @@ def read_errors(folder: Path) -> tuple[Errors, int]:
 
     errors: dict[str, str] = {}
     last = 0
-    for file in sorted(folder.glob("events.out.tfevents.*")):
+    for file in filter(Path.is_file, sorted(folder.glob("events.out.tfevents.*"))):  # a pipe would be waited for
         for event in LegacyEventFileLoader(str(file)).Load():
             last = max(last, event.step)
             errors |= {value.tag: f"{value.simple_value:.{_SAME}g}" for value in event.summary.value}

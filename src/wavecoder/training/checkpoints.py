@@ -11,7 +11,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from wavecoder.training.files import DamagedError, rename_damaged, write_atomically
+from wavecoder.training.files import DamagedError, read_file, rename_damaged, write_atomically
 
 if TYPE_CHECKING:
     import lightning as L
@@ -68,7 +68,7 @@ def read_checkpoint(file: Path) -> dict[str, Any]:
     import torch
 
     try:
-        content = file.read_bytes()
+        content = read_file(file)
     except PermissionError:
         raise
     except OSError as error:
@@ -100,7 +100,10 @@ def _verify(content: bytes) -> None:
         BadZipFile: It is not, or no archive.
     """
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        if archive.comment and archive.comment != _digest(content[: -len(archive.comment)]):
+        rest = content[: len(content) - len(archive.comment)]
+        if rest[-2:] != len(archive.comment).to_bytes(2, "little"):  # which says how long the comment is that must follow
+            raise zipfile.BadZipFile("its end is missing")
+        if archive.comment and archive.comment != _digest(rest):
             raise zipfile.BadZipFile("its digest is wrong")
         if (record := archive.testzip()) is not None:
             raise zipfile.BadZipFile(f"the checksum of {record} is wrong")

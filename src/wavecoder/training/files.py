@@ -6,6 +6,7 @@ import logging
 import os
 import re
 import shutil
+import stat
 import time
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
@@ -28,6 +29,25 @@ _LONGEST_WRITE = 600  # seconds, of such a file
 
 class DamagedError(ValueError):
     """A file in a run's folder is damaged, or of something else. The message is one line with its path."""
+
+
+def read_file(path: Path) -> bytes:
+    """The content of a file. Of what is none, as a pipe, nothing is read: a reader could wait for it for ever.
+
+    Raises:
+        FileNotFoundError: There is none.
+        OSError: It cannot be read, or is no file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    try:
+        kind = os.fstat(handle).st_mode
+        if not stat.S_ISREG(kind):
+            code = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
+            raise OSError(code, "Is no file" if code == errno.EINVAL else os.strerror(code), str(path))
+        with os.fdopen(handle, "rb", closefd=False) as file:
+            return file.read()
+    finally:
+        os.close(handle)
 
 
 def write_atomically(path: Path, content: str | bytes, before: str | None = None) -> None:
@@ -141,7 +161,7 @@ def read_arrays(folder: Path, members: int | None = None) -> "dict[str, ndarray]
     if not file.exists():
         return None
     try:
-        with np.load(file) as content:
+        with np.load(io.BytesIO(read_file(file))) as content:
             arrays = dict(content)
         if are_sound(arrays, members):
             return arrays
