@@ -63,8 +63,7 @@ def read_run(folder: Path) -> SavedRun:
     with _as_unreadable(folder):
         settings = from_config(config, checkpoint.get(DATA_STATE) or None)
         network = choose_network(config, settings)
-        told = tuple(record[key] for key in ("seed", "num_seeds", "latent_dim"))
-        if told != (settings.seed, settings.num_seeds, settings.latent.dim):
+        if (record["seed"], record["num_seeds"]) != (settings.seed, settings.num_seeds):
             raise SettingError(f".hydra/config.yaml: is of another run than {results.RESULTS} beside it")
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
