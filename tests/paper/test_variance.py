@@ -183,7 +183,7 @@ def test_a_sweep_over_training_sets_is_decomposed(tmp_path: Path) -> None:
     assert [each.metric for each in components(jobs, tmp_path) if each.network == "tanh"] == ["val/mse"]
     assert len(components([*jobs[1:], jobs[0] | {"status": "failed"}], tmp_path)) == 6
     del jobs[0]["data_seed"]  # as in a damaged record
-    assert [each.training_sets for each in components(jobs, tmp_path)] == [2, 3, 3, 3]
+    assert [each.training_sets for each in components(jobs, tmp_path)] == [2, 2, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize(

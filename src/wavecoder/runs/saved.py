@@ -64,8 +64,7 @@ def read_run(folder: Path) -> SavedRun:
     with _as_unreadable(folder):
         settings = from_config(config, checkpoint.get(DATA_STATE) or None)
         network = choose_network(config, settings)
-        told = tuple(record[key] for key in ("seed", "num_seeds", "latent_dim"))
-        is_its_own = told == (settings.seed, settings.num_seeds, settings.latent.dim)
+        is_its_own = (record["seed"], record["num_seeds"]) == (settings.seed, settings.num_seeds)
         if not is_its_own or (never_began(folder, record) and not _has_fingerprint(folder, record)):
             why = "as after a command that was ended while it waited; the run's own command makes it again"
             raise SettingError(f".hydra/config.yaml: is of another run than {results.RESULTS} beside it, {why}")

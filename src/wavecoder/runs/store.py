@@ -182,7 +182,9 @@ class State:
 def _stamps(folder: Path) -> Iterator[tuple[str, tuple[str, float]]]:
     """For each job's folder, what changes when its record changes, and when that was."""
     for entry in os.scandir(folder) if folder.is_dir() else ():
-        if entry.name.startswith(".") or not entry.is_dir():
+        if entry.name.startswith("."):
+            continue
+        if not (os.path.isdir(entry.path) if entry.is_symlink() else entry.is_dir()):  # noqa: PTH112 - links may lead in a circle
             continue
         try:
             state = os.stat(os.path.join(entry.path, results.RESULTS))  # noqa: PTH116, PTH118 - ten thousand times
@@ -190,7 +192,7 @@ def _stamps(folder: Path) -> Iterator[tuple[str, tuple[str, float]]]:
             if os.path.isdir(os.path.join(entry.path, ".hydra")):  # noqa: PTH112, PTH118
                 yield entry.name, ("", 0.0)
             continue
-        except OSError:  # of links in a circle, or what may not be read: as of a damaged one
+        except OSError:  # a record that is a link to itself, or may not be read: as of a damaged one
             yield entry.name, ("", 0.0)
             continue
         yield entry.name, (f"{state.st_mtime_ns} {state.st_size} {state.st_ino}", state.st_mtime)
@@ -204,7 +206,7 @@ def read_sweep(folder: Path) -> list[dict[str, Any]]:
     """
     if not folder.is_dir():
         raise FileNotFoundError(f"{folder}: no such folder")
-    if not (folder / DATABASE).exists() and not any(_stamps(folder)):
+    if not os.path.lexists(folder / DATABASE) and not any(_stamps(folder)):
         return []  # and nothing is written into what is no sweep's folder
     with Store(folder) as store:
         store.refresh()
