@@ -105,6 +105,8 @@ train 'data.batch_size=${model.widths[0]}'
 train +hydra.job.env_set.MINE=1
 train -m latent=1,5
 train latent=1,5 -m
+train +hydra.callbacks.x._target_=hydra.experimental.callback.Callback
+train model=residual model.blocks=0
 train -m latent.dim=range(1,4)
 train -m activation=glob(r*)
 train -m sweep=mine seed=1,2 stack_seeds=true
@@ -114,6 +116,7 @@ train -m optimizer.lr=1e-3,1e-2 ~callbacks.figures
 train --cfg job
 train --help
 train --version
+train --cfg job --package model
 train --hydra-help
 report --help
 evaluate --help
@@ -229,7 +232,13 @@ train scheduler._target_=os.system | scheduler._target_=os.system
 train logger._target_=os.system | logger._target_=os.system
 train trainer._target_=os.system | trainer._target_=os.system
 train +callbacks.mine._target_=os.system | callbacks.mine._target_=os.system
-train hydra.callbacks.check_settings._target_=os.system | os.system
+train +hydra.callbacks.x._target_=os.system | os.system
+train hydra.callbacks.check_settings=null | hydra.callbacks.check_settings: no such setting
+train hydra.callbacks.check_settings._target_=hydra.experimental.callback.Callback | hydra.callbacks.check_settings: no such
+train ~hydra.callbacks.check_settings | ~hydra.callbacks.check_settings: there is no such setting
+train +hydra.callbacks.check_settings=null | hydra.callbacks.check_settings: must have a _target_
+train +hydra.callbacks.check_settings._target_=hydra.experimental.callback.Callback num_seeds=1000000000 | needs about
+train -m +hydra.callbacks.x={} latent=1,5 | hydra.callbacks.x: must have a _target_
 train optimizer._target_= | optimizer._target_
 train optimizer._target_=5 | optimizer._target_=5
 train optimizer._target_=[] | optimizer._target_
@@ -484,6 +493,8 @@ tensorboard nowhere | nowhere
 tensorboard --port text | --port
 tensorboard --port | --port
 tensorboard a b | unrecognized arguments
+train --cfg job --package nope | --package=nope: must name a group or a key
+train --cfg job -p latent.nope | --package=latent.nope: must name a group or a key
 tensorboard '' | '': must name a file or a folder
 evaluate | required
 evaluate nowhere | nowhere

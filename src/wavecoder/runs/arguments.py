@@ -149,12 +149,15 @@ def _as_far_as_known(node: DictConfig, key: str) -> Any:
 
 
 def check_hydra(config: DictConfig) -> None:
-    """Refuse keys that were added to Hydra's own settings and that it does not have.
+    """Refuse keys that were added to Hydra's own settings and that it does not have, and callbacks of no class.
 
     Raises:
-        SettingError: A key is unknown.
+        SettingError: A key is unknown, or a callback names no class.
     """
     for override in config.hydra.overrides.hydra:
+    for name, node in config.hydra.callbacks.items():
+        if not isinstance(node, DictConfig) or node.get("_target_") is None:
+            raise SettingError(f"hydra.callbacks.{name}: must have a _target_, the class of a callback")
         key = override.partition("=")[0]
         if key.startswith("+"):
             _check_hydra_key(config, key.lstrip("+").split(".")[1:])

@@ -40,6 +40,8 @@ _UNKNOWN_FILE = {"signal_length": 2**31, "dt": 1.0, "train_size": 2**31, "val_si
 class CheckSettings(Callback):
     """Refuses settings that cannot be used before Hydra has made a folder.
 
+    It is no part of the configuration, which could leave it out: `hooks` puts it before the callbacks that are.
+
     The jobs of a sweep are checked by `run_sweep`, which knows them. Hydra turns an exception in a callback into a warning, so
     these leave the process themselves.
     """
