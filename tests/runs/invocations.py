@@ -117,6 +117,7 @@ train --cfg job
 train --help
 train --version
 train --cfg job --package model
+train --cfg job --package model
 train --hydra-help
 report --help
 evaluate --help
