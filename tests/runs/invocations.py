@@ -63,7 +63,9 @@ train +trainer.gradient_clip_val=1
 train +trainer.accumulate_grad_batches=2
 train +trainer.detect_anomaly=true
 train +trainer.max_time={minutes:1}
-train "callbacks.best.filename='{epoch}-{val/mse:.2f}'"
+train +callbacks.best.auto_insert_metric_name=false "callbacks.best.filename='{epoch}-{val/mse:.2f}'"
+train "callbacks.best.filename='{epoch:03d}-{step}'"
+train callbacks.best.filename=null
 train +callbacks.e._target_=lightning.pytorch.callbacks.LearningRateMonitor
 train +callbacks.e._target_=lightning.pytorch.callbacks.DeviceStatsMonitor
 train +callbacks.e._target_=lightning.pytorch.callbacks.ModelSummary +callbacks.e.max_depth=-1
@@ -103,8 +105,6 @@ train hydra.job.name=mine
 train "hydra.run.dir='with space'"
 train 'data.batch_size=${model.widths[0]}'
 train +hydra.job.env_set.MINE=1
-train -m latent=1,5
-train latent=1,5 -m
 train +hydra.callbacks.x._target_=hydra.experimental.callback.Callback
 train model=residual model.blocks=0
 train -m latent.dim=range(1,4)
@@ -116,6 +116,7 @@ train -m optimizer.lr=1e-3,1e-2 ~callbacks.figures
 train --cfg job
 train --help
 train --version
+train --cfg job --package model
 train --cfg job --package model
 train --cfg job --package model
 train --hydra-help
