@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -275,6 +275,7 @@ def check_folder(setting: str, folder: Path) -> None:
         name = max((part.encode() for part in folder.parts), key=len)
         if len(name) > os.pathconf(there, "PC_NAME_MAX") or len(os.fsencode(folder)) > os.pathconf(there, "PC_PATH_MAX") - 256:
             raise SettingError(f"{setting}={folder}: must have shorter names, as file systems allow")
-        Path(mkdtemp(prefix=".wavecoder-", dir=there)).rmdir()
+        with TemporaryFile(prefix=".wavecoder-", dir=there):  # it has no name, so that a killed process leaves nothing
+            pass
     except (OSError, ValueError) as error:
         raise SettingError(f"{setting}={folder}: cannot be made: {getattr(error, 'strerror', None) or error}") from error
