@@ -136,6 +136,24 @@ def test_the_loss_of_a_curve_is_that_of_the_nearest_point_and_a_classifiers() ->
         CurveAutoencoder(100, 2)
 
 
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (partial(DeepAutoencoder, 100, 5, widths=[50, 0]), r"widths=\[50,0\]: must be at least 1"),
+        (partial(ResidualAutoencoder, 100, 5, width=0), "width=0: must be at least 1"),
+        (partial(ResidualAutoencoder, 100, 5, blocks=-1), "blocks=-1: must be at least 0"),
+        (partial(FourierAutoencoder, 100, 5, frequencies=0), "frequencies=0: must be at least 1"),
+        (partial(FourierAutoencoder, 100, 5, largest_frequency=0.1), r"largest_frequency=0\.1: must be at least 0\.5"),
+        (partial(CurveAutoencoder, 100, 1, points=0), "points=0: must be at least 1"),
+        (partial(CurveAutoencoder, 100, 1, neighbours=1024), "neighbours=1024: must be below points=1024"),
+        (partial(CurveAutoencoder, 100, 1, temperature=0.0), r"temperature=0\.0: must be above 0"),
+    ],
+)
+def test_sizes_that_no_network_has_are_refused(make: Callable[[], nn.Module], said: str) -> None:
+    with pytest.raises(ValueError, match=f"^{said}$"):
+        make()
+
+
 @pytest.mark.parametrize("network", [FourierAutoencoder, CurveAutoencoder])
 def test_members_of_an_ensemble_lose_what_single_ones_do(network: Callable[..., nn.Module]) -> None:
     make = partial(network, 100, 1, widths=[16], frequencies=4)

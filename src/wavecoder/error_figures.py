@@ -25,7 +25,7 @@ def frequency_figure(
     as often as they are drawn.
 
     Args:
-        r: Frequencies.
+        r: Frequencies, in ascending order.
         errors: By family and model, the error of every member at every frequency.
         trained: The families of the training.
         own_sigma: Standard deviation of r in the run's own validation signals, in radians per unit of time.
@@ -43,7 +43,7 @@ def frequency_figure(
             axis.fill_between(r, values.min(0), values.max(0), color=color, alpha=0.2, linewidth=0)
         axis.set_title(family_formula(family) + ("" if family in trained else " (not in training)"), fontsize=10)
         axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
-    weights = np.exp(-np.square(r / sigma) / 2)
+    weights = np.exp(-np.square(r / sigma) / 2) * np.gradient(r)
     for place, of_models in enumerate(errors.values()):
         for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), SERIES, "osDv^<>", strict=False)):
             means = values @ weights / weights.sum()

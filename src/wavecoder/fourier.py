@@ -7,7 +7,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from wavecoder.networks import Autoencoder, fully_connected
+from wavecoder.networks import Autoencoder, check_sizes, fully_connected
+
+_LEAST = 0.5  # frequency, in half turns for each unit of the latent
 
 
 class FourierFeatures(nn.Module):
@@ -24,7 +26,7 @@ class FourierFeatures(nn.Module):
 
     def __init__(self, count: int, largest: float) -> None:
         super().__init__()
-        self.register_buffer("frequencies", torch.logspace(math.log2(0.5), math.log2(largest), count, base=2) * math.pi)
+        self.register_buffer("frequencies", torch.logspace(math.log2(_LEAST), math.log2(largest), count, base=2) * math.pi)
 
     def forward(self, z: Float[Tensor, "batch latent"]) -> Float[Tensor, "batch features"]:
         angles = (z.unsqueeze(-1) * self.frequencies).flatten(1)
@@ -42,6 +44,9 @@ class FourierAutoencoder(Autoencoder):
         frequencies: Number of frequencies of the Fourier features.
         largest_frequency: The greatest of them, in half turns for each unit of the latent.
 
+    Raises:
+        ValueError: A width or the number of frequencies is below 1, or the greatest frequency below the least.
+
     Example:
         >>> network = FourierAutoencoder(signal_length=100, latent_dim=1, widths=[32])
         >>> network.decode(torch.zeros(3, 1)).shape
@@ -58,6 +63,7 @@ class FourierAutoencoder(Autoencoder):
         largest_frequency: float = 16.0,
     ) -> None:
         super().__init__()
+        check_sizes(1, widths=widths)
         self.encoder = fully_connected([signal_length, *widths, latent_dim], activation, bias=True)
         self.decoder = _fourier_decoder([latent_dim, *widths[::-1], signal_length], activation, frequencies, largest_frequency)
 
@@ -66,6 +72,8 @@ def _fourier_decoder(
     sizes: Sequence[int], activation: Callable[[], nn.Module], frequencies: int, largest_frequency: float
 ) -> nn.Sequential:
     """Affine layers between these sizes, with Fourier features of the first before them."""
+    check_sizes(1, frequencies=frequencies)
+    check_sizes(_LEAST, largest_frequency=largest_frequency)
     sizes = [sizes[0] * (2 * frequencies + 1), *sizes[1:]]
     return nn.Sequential(FourierFeatures(frequencies, largest_frequency), *fully_connected(sizes, activation, bias=True))
 
@@ -93,7 +101,8 @@ class CurveAutoencoder(Autoencoder):
         encoder_weight: Weight of the encoder's cross entropy in the loss.
 
     Raises:
-        ValueError: The latent has more than one dimension, or the loss of the training is not the mean squared error.
+        ValueError: The latent has more than one dimension, a number is out of its limits, or the loss of the training is not the
+            mean squared error.
 
     Example:
         >>> network = CurveAutoencoder(signal_length=100, latent_dim=1, widths=[32], points=64)
@@ -119,6 +128,12 @@ class CurveAutoencoder(Autoencoder):
         if latent_dim != 1:
             raise ValueError(f"a curve has a latent of 1, got {latent_dim}")
         super().__init__()
+        check_sizes(1, widths=widths, points=points)
+        check_sizes(0, neighbours=neighbours, encoder_weight=encoder_weight)
+        if neighbours >= points:
+            raise ValueError(f"neighbours={neighbours}: must be below points={points}")
+        if not temperature > 0:
+            raise ValueError(f"temperature={temperature}: must be above 0")
         self.encoder = fully_connected([signal_length, *widths, points], activation, bias=True)
         self.decoder = _fourier_decoder([1, *widths[::-1], signal_length], activation, frequencies, largest_frequency)
         self.register_buffer("positions", (torch.arange(points) + 0.5) / points * 2 - 1)

@@ -73,13 +73,25 @@ class DeepAutoencoder(Autoencoder):
         latent_activation: bool = True,
     ) -> None:
         super().__init__()
-        if any(width < 1 for width in widths):
-            raise ValueError(f"widths must be at least 1 each, got {list(widths)}")
+        check_sizes(1, widths=widths)
         sizes = [signal_length, *(width for width in widths if width > latent_dim), latent_dim]
         self.encoder = fully_connected(sizes, activation, bias)
         self.decoder = fully_connected(sizes[::-1], activation, bias)
         if latent_activation:
             self.encoder.append(activation())
+
+
+def check_sizes(least: int | float, **sizes: int | float | Sequence[int]) -> None:
+    """Refuse arguments of a network, by name, that are below the least.
+
+    Raises:
+        ValueError: One is, or one of a sequence.
+    """
+    for name, size in sizes.items():
+        each = size if isinstance(size, Sequence) else [size]
+        if not all(value >= least for value in each):
+            given = f"[{','.join(map(str, each))}]" if isinstance(size, Sequence) else size
+            raise ValueError(f"{name}={given}: must be at least {least}")
 
 
 def fully_connected(sizes: Sequence[int], activation: Callable[[], nn.Module], bias: bool) -> nn.Sequential:
@@ -168,6 +180,9 @@ class ResidualAutoencoder(Autoencoder):
         width: Width of all hidden layers.
         blocks: Residual blocks in the encoder, and as many in the decoder.
 
+    Raises:
+        ValueError: There is no width, or a number of blocks below 0.
+
     Example:
         >>> network = ResidualAutoencoder(signal_length=100, latent_dim=5, width=32)
         >>> network.encode(torch.zeros(3, 100)).shape
@@ -183,6 +198,8 @@ class ResidualAutoencoder(Autoencoder):
         blocks: int = 2,
     ) -> None:
         super().__init__()
+        check_sizes(1, width=width)
+        check_sizes(0, blocks=blocks)
         self.encoder, self.decoder = (
             nn.Sequential(
                 nn.Linear(inputs, width),

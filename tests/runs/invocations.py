@@ -63,7 +63,9 @@ train +trainer.gradient_clip_val=1
 train +trainer.accumulate_grad_batches=2
 train +trainer.detect_anomaly=true
 train +trainer.max_time={minutes:1}
-train "callbacks.best.filename='{epoch}-{val/mse:.2f}'"
+train +callbacks.best.auto_insert_metric_name=false "callbacks.best.filename='{epoch}-{val/mse:.2f}'"
+train "callbacks.best.filename='{epoch:03d}-{step}'"
+train callbacks.best.filename=null
 train +callbacks.e._target_=lightning.pytorch.callbacks.LearningRateMonitor
 train +callbacks.e._target_=lightning.pytorch.callbacks.DeviceStatsMonitor
 train +callbacks.e._target_=lightning.pytorch.callbacks.ModelSummary +callbacks.e.max_depth=-1
@@ -103,6 +105,8 @@ train hydra.job.name=mine
 train "hydra.run.dir='with space'"
 train 'data.batch_size=${model.widths[0]}'
 train +hydra.job.env_set.MINE=1
+train +hydra.callbacks.x._target_=hydra.experimental.callback.Callback
+train model=residual model.blocks=0
 train -m latent=1,5
 train latent=1,5 -m
 train -m latent.dim=range(1,4)
@@ -112,6 +116,7 @@ train -m table=false num_seeds=1,2
 train -m hydra.sweep.dir=mine latent=1,5
 train -m optimizer.lr=1e-3,1e-2 ~callbacks.figures
 train --cfg job
+train --cfg job --package model
 train --help
 train --version
 train --hydra-help
@@ -229,7 +234,13 @@ train scheduler._target_=os.system | scheduler._target_=os.system
 train logger._target_=os.system | logger._target_=os.system
 train trainer._target_=os.system | trainer._target_=os.system
 train +callbacks.mine._target_=os.system | callbacks.mine._target_=os.system
-train hydra.callbacks.check_settings._target_=os.system | os.system
+train +hydra.callbacks.x._target_=os.system | os.system
+train hydra.callbacks.check_settings=null | hydra.callbacks.check_settings: no such setting
+train hydra.callbacks.check_settings._target_=hydra.experimental.callback.Callback | hydra.callbacks.check_settings: no such
+train ~hydra.callbacks.check_settings | ~hydra.callbacks.check_settings: there is no such setting
+train +hydra.callbacks.check_settings=null | hydra.callbacks.check_settings: must have a _target_
+train +hydra.callbacks.check_settings._target_=hydra.experimental.callback.Callback num_seeds=1000000000 | needs about
+train -m +hydra.callbacks.x={} latent=1,5 | hydra.callbacks.x: must have a _target_
 train optimizer._target_= | optimizer._target_
 train optimizer._target_=5 | optimizer._target_=5
 train optimizer._target_=[] | optimizer._target_
@@ -280,6 +291,18 @@ train callbacks.best.mode=nope | callbacks.best
 train callbacks.best.save_top_k=-5 | callbacks.best
 train callbacks.best.dirpath=/proc/x | callbacks.best.dirpath=/proc/x: cannot be made
 train callbacks.best.filename=[] | callbacks.best.filename
+train callbacks.best.filename=a/b/c | callbacks.best.filename=a/b/c: must be a file's name of at most 200 bytes, without /
+train callbacks.best.filename=../x | callbacks.best.filename=../x: must be a file's name
+train callbacks.best.filename=/tmp/x | callbacks.best.filename=/tmp/x: must be a file's name
+train "callbacks.best.filename='{nope}'" | callbacks.best.filename={nope}: nothing reports nope
+train "callbacks.best.filename='{val/mes:.2f}'" | callbacks.best.filename={val/mes:.2f}: nothing reports val/mes
+train "callbacks.best.filename='{epoch'" | callbacks.best.filename={epoch:
+train "callbacks.best.filename='{epoch}-{val/mse:.2f}'" | auto_insert_metric_name=false
+train +callbacks.e._target_=lightning.pytorch.callbacks.ModelCheckpoint +callbacks.e.filename=a/b | callbacks.e.filename=a/b: must
+train -m +callbacks.e._target_=lightning.pytorch.callbacks.ModelCheckpoint +callbacks.e.filename=a/b,c | callbacks.e.filename=a/b
+train '+callbacks.e={_target_:lightning.pytorch.callbacks.OnExceptionCheckpoint,dirpath:x,filename:a/b}' | e.filename=a/b: must
+train +logger.log_dir=x | logger.log_dir: TensorBoardCurves takes no such argument
+train +logger.comment=x | logger.comment: TensorBoardCurves takes no such argument
 train callbacks.best.save_weights_only=maybe | callbacks.best.save_weights_only=maybe: must be true or false
 train callbacks.best.nope=3 | callbacks.best.nope: no such setting
 train trainer.strategy=ddp_spawn | trainer.strategy=ddp_spawn: must be auto or ddp
@@ -412,8 +435,20 @@ train noise.eval_std=[a] | noise.eval_std
 train noise.eval_std=[nan] | noise.eval_std
 train noise.eval_std=[0.1,0.1] | noise.eval_std
 train latent.dim=100 | latent.dim=100: must be below
-train model.widths=[0] | model
-train model.widths=[-5] | model
+train model.widths=[0] | model.widths=[0]: must be at least 1
+train model.widths=[50,-5] | model.widths=[50,-5]: must be at least 1
+train model=residual model.blocks=-1 | model.blocks=-1: must be at least 0
+train model=residual model.width=0 | model.width=0: must be at least 1
+train model=fourier model.widths=[0] | model.widths=[0]: must be at least 1
+train model=fourier model.frequencies=0 | model.frequencies=0: must be at least 1
+train model=fourier model.frequencies=-1 | model.frequencies=-1: must be at least 1
+train model=fourier model.largest_frequency=0.0 | model.largest_frequency=0.0: must be at least 0.5
+train model=curve latent=1 model.frequencies=0 | model.frequencies=0: must be at least 1
+train model=curve latent=1 model.points=0 | model.points=0: must be at least 1
+train model=curve latent=1 model.neighbours=-1 | model.neighbours=-1: must be at least 0
+train model=curve latent=1 model.neighbours=1000000000000 | model.neighbours=1000000000000: must be below points=1024
+train model=curve latent=1 model.temperature=0.0 | model.temperature=0.0: must be above 0
+train model=curve latent=1 model.encoder_weight=-1.0 | model.encoder_weight=-1.0: must be at least 0
 train model.widths=5 | model.widths=5: must be a list
 train model.widths=[50,a] | model.widths=[50,a]: must be a list
 train model.widths=[50.5] | model.widths=[50.5]: must be a list
@@ -458,6 +493,8 @@ train --nope | --nope
 train -x | -x
 train --cfg | --cfg
 train --cfg x | --cfg
+train --cfg job --package nope | --package=nope: must name a group or a key
+train --cfg job -p latent.nope | --package=latent.nope: must name a group or a key
 train --config-dir | --config-dir
 train --config-dir nowhere | nowhere
 train --config-name nope | --config-name=nope: no such file
@@ -503,6 +540,7 @@ denoise nowhere in.npy '' | '': must name a file or a folder
 denoise nowhere in.npy out.npy --noise -1 | --noise
 denoise nowhere in.npy out.npy --noise nan | --noise
 denoise nowhere in.npy out.npy --noise inf | --noise
+denoise nowhere in.npy out.npy --noise 1e300 | argument --noise: 1e300: must be a number, 0 or more, at most 1e+14
 denoise nowhere in.npy out.npy --seed x | --seed
 denoise nowhere in.npy out.npy --level x | --level
 denoise nowhere in.npy out.npy extra | unrecognized arguments: extra
@@ -591,4 +629,5 @@ def generated() -> Iterator[tuple[list[str], str]]:
     yield ["train", f"hydra.run.dir=a/{'x' * 300}"], "hydra.run.dir="
     yield ["train", f"hydra.run.dir={'/'.join(['x' * 200] * 40)}"], "hydra.run.dir="
     yield ["train", f"logger.save_dir=a/{'x' * 300}"], "logger.save_dir="
+    yield ["train", f"callbacks.best.filename={'x' * 300}"], "callbacks.best.filename="
     yield ["train", "x" * 5000], "not of the form key=value"

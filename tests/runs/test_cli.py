@@ -4,11 +4,13 @@ import signal
 import sys
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, Any
 
 import pytest
 from processes import ROOT, Run, run_command
 
-from wavecoder.runs import cli
+from wavecoder.runs import checks, cli
 from wavecoder.runs.commands import COMMANDS
 from wavecoder.runs.names import RENAMED
 
@@ -179,6 +181,19 @@ def test_the_command_wavecoder_explains_itself(tmp_path: Path) -> None:
     assert helped.returncode == 0
     assert "\nactivation: elu, gelu" in helped.stdout
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_is_checked_with_nothing_that_a_kill_could_leave(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+
+    def noted(**where: Any) -> IO[bytes]:
+        file = TemporaryFile(**where)  # noqa: SIM115 - the check closes it
+        found.append(list(tmp_path.iterdir()))
+        return file
+
+    monkeypatch.setattr(checks, "TemporaryFile", noted)
+    checks.check_folder("hydra.run.dir", tmp_path / "new" / "run")
+    assert found == [[]]
 
 
 def test_errors_of_files_name_the_file() -> None:

@@ -61,6 +61,8 @@ class TestInMemory:
     def test_mistakes_are_named(self, denoising_run: Path, model: Trained) -> None:
         gap = ROWS.copy()
         gap[3, 7] = np.nan
+        small = load(denoising_run)
+        small.scaling = Scaling("set", 0.0, 1e-6)
         for make, said in {
             lambda: model.denoise(ROWS[:, :99]): r"signals of shape \[12, 99\]: must have 100 samples or more",
             lambda: model.denoise(np.array(1.0)): r"signals of shape \[\]",
@@ -69,6 +71,8 @@ class TestInMemory:
             lambda: model.denoise(gap): r"value at \[3, 7\] is nan: must be a finite number",
             lambda: model.denoise(torch.from_numpy(gap)): r"value at \[3, 7\] is nan",
             lambda: model.denoise(ROWS, noise=-1.0): "noise=-1.0: must be a number, 0 or more",
+            lambda: model.denoise(ROWS, noise=1e300): r"noise=1e\+300: must be a number, 0 or more, at most 1e\+14",
+            lambda: Denoiser(small, 1e10, "keep"): r"noise=10000000000\.0: must be a number, 0 or more, at most 1e\+08",
             lambda: load(denoising_run, "all").denoise(ROWS): "seed=all cannot denoise",
         }.items():
             with pytest.raises(ValueError, match=said):

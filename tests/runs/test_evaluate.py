@@ -118,6 +118,11 @@ def test_errors_by_family(trained: Path) -> None:
     assert all((of_family["Bayes"] < of_family["autoencoder"]).mean() > 0.9 for of_family in noisy.values())
 
 
+@pytest.mark.parametrize("sigma", [1e-4, 40.0])
+def test_a_distribution_far_from_that_of_the_training_has_figures(trained: Path, sigma: float) -> None:
+    assert dict(Measured(load(trained / "auto-1", "all"), Wanted(noise=[0.5], sigma=sigma)).figures())
+
+
 def test_errors_by_noise_are_those_of_the_record(trained: Path) -> None:
     measured = Measured(load(trained / "auto-3", "all"), Wanted(noise=[0.5]))
     errors = measured.errors_by_noise([0.5, 1.0])
@@ -184,7 +189,9 @@ def test_what_cannot_be_measured(trained: Path, tmp_path: Path, monkeypatch: pyt
         "absent: no such folder": partial(evaluate, [run, Path("absent")], nothing),
         "full: not the folder of a run": partial(evaluate, [Path("full")], nothing),
         "--noise=0.1,0.0: must be numbers above 0": partial(evaluate, [run], Wanted(noise=[0.1, 0.0])),
-        "--noise=1e\\+30: must be .* at most 1e\\+12": partial(evaluate, [run], Wanted(noise=[1e30])),
+        "--noise=1e\\+30: must be .* at most 1e\\+14": partial(evaluate, [run], Wanted(noise=[1e30])),
+        "--noise=1e-40: must leave a trace in 32 bits": partial(evaluate, [run], Wanted(noise=[0.1, 1e-40])),
+        "--noise: needs about .* of memory": partial(evaluate, [run], Wanted(noise=[1e-6])),
         "--noise=inf: must be": partial(evaluate, [run], Wanted(noise=[float("inf")])),
         "--noise=nan: must be": partial(evaluate, [run], Wanted(noise=[float("nan")])),
         "--noise=-1.0: must be": partial(evaluate, [run], Wanted(noise=[-1.0])),
@@ -194,11 +201,17 @@ def test_what_cannot_be_measured(trained: Path, tmp_path: Path, monkeypatch: pyt
         "--families=sin,sin: must be": partial(evaluate, [run], Wanted(families=["sin", "sin"])),
         "--sigma=0.0: must be above 0": partial(evaluate, [run], Wanted(sigma=0.0)),
         "--sigma=nan: must be above 0": partial(evaluate, [run], Wanted(sigma=float("nan"))),
+        "--sigma=1e\\+20: must be smaller": partial(evaluate, [run], Wanted(sigma=1e20)),
+        "--sigma=1e\\+300: must be smaller": partial(evaluate, [run], Wanted(sigma=1e300)),
+        "--sigma=1e-300: must be larger": partial(evaluate, [run], Wanted(sigma=1e-300)),
         "--data-seed=-1: must be 0 or more": partial(evaluate, [run], Wanted(data_seed=-1)),
         "--output=full: exists": partial(evaluate, [run], nothing, Path("full")),
         "--output=full/file: exists": partial(evaluate, [run], nothing, Path("full/file")),
         "--output=full/file/new: cannot be made": partial(evaluate, [run], nothing, Path("full/file/new")),
-        "device=nowhere: there is no such device": partial(evaluate, [run], nothing, None, "nowhere"),
+        **{
+            f"device={name}: there is no such device": partial(evaluate, [run], nothing, None, name)
+            for name in ("nowhere", "meta", "mkldnn")
+        },
     }
     for message, function in wrong.items():
         with pytest.raises(SettingError, match=message) as caught:

@@ -133,6 +133,9 @@ def test_what_is_no_signal_is_refused_in_one_line(trained: Path) -> None:
         r"latents of shape \[3, 4\]: ": partial(model.decode, np.zeros((3, 4))),
         "seed=mean has no latent": partial(mean.encode, np.zeros(100)),
         "seed=mean has no latent.": partial(mean.decode, np.zeros(5)),
+        "noise=1e\\+300: must be a number, 0 or more, at most": partial(
+            model.references["bayes"].reconstruct, np.zeros(100), 1e300
+        ),
         "noise=-1.0: must be a number, 0 or more": partial(model.references["wiener"].reconstruct, np.zeros(100), -1.0),
         "noise=nan: must be": partial(model.references["svd"].reconstruct, np.zeros(100), float("nan")),
     }

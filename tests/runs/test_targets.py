@@ -114,6 +114,7 @@ def test_what_a_command_names_is_refused_before_it_is_imported(refused: Refused)
         assert why in refused(*arguments.split(" "))
 
 
+CALLBACK = "hydra.experimental.callback.Callback"
 IN_FILES = {
     "model: {_target_: payload.Net}": NOT_ALLOWED,
     "callbacks: {mine: {_target_: payload.run, _args_: [1]}}": NOT_ALLOWED,
@@ -139,6 +140,8 @@ IN_FILES = {
     "logger: {save_dir: ../../x}": "logger.save_dir=../../x: must not leave the run's folder",
     "{defaults: [override /hydra/sweeper: optuna], hydra: {sweeper: {params: {logger.save_dir: /x}}}}": "must be given on the",
     "sweep: ../../x": "sweep=../../x: must be letters, digits",
+    "hydra: {callbacks: {check_settings: null}}": "hydra.callbacks.check_settings: must have a _target_",
+    f"{{hydra: {{callbacks: {{check_settings: {{_target_: {CALLBACK}}}}}}}, num_seeds: 1000000000}}": "needs about",
 }
 
 
@@ -205,6 +208,8 @@ OVERRIDES = {
     "hydra.output_subdir=../../x": "must be .hydra",
     "hydra.job.name=../../x": "must be a name",
     "callbacks.best.dirpath=/x": "must not leave the run's folder",
+    "hydra.callbacks.check_settings=null": "hydra.callbacks.check_settings: no such setting",
+    f"+hydra.callbacks.check_settings._target_={CALLBACK} num_seeds=1000000000": "needs about",
     "allow_targets=[payload] activation._target_=payload.run": "payload is not an allowed package",
 }
 

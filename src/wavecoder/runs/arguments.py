@@ -24,6 +24,7 @@ from wavecoder.runs.values import annotations, as_plain, refuse_unfit_values
 _OF_HYDRA = {"_target_", "_args_", "_convert_", "_partial_", "_recursive_"}  # of all that Hydra instantiates
 _PASSED_ON = {"lightning.pytorch.loggers.tensorboard.TensorBoardLogger": "torch.utils.tensorboard.SummaryWriter"}
 """Classes that, with those derived from them, pass on arguments which they do not name, and to which others."""
+_NOT_PASSED_ON = ("log_dir", "comment")  # the logger chooses the folder, and the comment would be a part of its name
 _GIVEN = {
     **dict.fromkeys(("callbacks", "logger"), "the groups callbacks and logger choose it"),
     **dict.fromkeys(("plugins", "default_root_dir"), "hydra.run.dir and trainer choose it"),
@@ -90,7 +91,7 @@ def _taken(kind: Any) -> tuple[dict[str, Parameter], dict[str, Any]]:
     taken, expected = parameters(kind), annotations(kind)
     for base in getattr(kind, "__mro__", ()):
         if (other := _PASSED_ON.get(f"{base.__module__}.{base.__qualname__}")) is not None:
-            passed_on = parameters(resolve_name(other))
+            passed_on = {name: each for name, each in parameters(resolve_name(other)).items() if name not in _NOT_PASSED_ON}
             # without annotations; their defaults say what they are
             kinds = {name: type(each.default) for name, each in passed_on.items() if each.default is not None}
             taken = {**taken, **parameters(base), **passed_on}
@@ -149,11 +150,14 @@ def _as_far_as_known(node: DictConfig, key: str) -> Any:
 
 
 def check_hydra(config: DictConfig) -> None:
-    """Refuse keys that were added to Hydra's own settings and that it does not have.
+    """Refuse keys that were added to Hydra's own settings and that it does not have, and callbacks of no class.
 
     Raises:
-        SettingError: A key is unknown.
+        SettingError: A key is unknown, or a callback names no class.
     """
+    for name, node in config.hydra.callbacks.items():
+        if not isinstance(node, DictConfig) or node.get("_target_") is None:
+            raise SettingError(f"hydra.callbacks.{name}: must have a _target_, the class of a callback")
     for override in config.hydra.overrides.hydra:
         key = override.partition("=")[0]
         if key.startswith("+"):

@@ -67,6 +67,7 @@ def as_setting_error(setting: str, config: DictConfig | None = None) -> Iterator
         said = said.removeprefix(f"{at.rpartition('.')[2]}.")  # callbacks of ours call themselves by the last part
         at = at if config is None else _named(config, at, said)
         joint = "." if re.match(r"\w+=[^ ]*: must be ", said) else ": "
+        at = "model" if joint == "." and at.startswith("model=") else at  # it names an argument of the network
         raise SettingError(at + joint + said) from error
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryFile
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -39,6 +39,8 @@ _UNKNOWN_FILE = {"signal_length": 2**31, "dt": 1.0, "train_size": 2**31, "val_si
 
 class CheckSettings(Callback):
     """Refuses settings that cannot be used before Hydra has made a folder.
+
+    It is no part of the configuration, which could leave it out: `hooks` puts it before the callbacks that are.
 
     The jobs of a sweep are checked by `run_sweep`, which knows them. Hydra turns an exception in a callback into a warning, so
     these leave the process themselves.
@@ -273,6 +275,7 @@ def check_folder(setting: str, folder: Path) -> None:
         name = max((part.encode() for part in folder.parts), key=len)
         if len(name) > os.pathconf(there, "PC_NAME_MAX") or len(os.fsencode(folder)) > os.pathconf(there, "PC_PATH_MAX") - 256:
             raise SettingError(f"{setting}={folder}: must have shorter names, as file systems allow")
-        Path(mkdtemp(prefix=".wavecoder-", dir=there)).rmdir()
+        with TemporaryFile(prefix=".wavecoder-", dir=there):  # it has no name, so that a killed process leaves nothing
+            pass
     except (OSError, ValueError) as error:
         raise SettingError(f"{setting}={folder}: cannot be made: {getattr(error, 'strerror', None) or error}") from error

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 
 from wavecoder.runs import completion, targets
 from wavecoder.runs.cli import INTERRUPTED, exit_with_error
-from wavecoder.runs.limits import SettingError
+from wavecoder.runs.limits import MOST_NOISE, SettingError, is_noise
 from wavecoder.runs.text import plain_lines
 
 
@@ -181,8 +181,8 @@ def _noise(text: str) -> float:
         value = float(text)
     except ValueError:
         value = -1.0
-    if not 0 <= value < float("inf"):
-        raise argparse.ArgumentTypeError(f"{text}: must be a number, 0 or more")
+    if not is_noise(value):
+        raise argparse.ArgumentTypeError(f"{text}: must be a number, 0 or more, at most {MOST_NOISE:g}")
     return value
 
 

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator
 from functools import partial
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from wavecoder.rng import generator
+from wavecoder.runs.limits import MOST_NOISE, is_noise
 from wavecoder.runs.rows import Array, apply_to_rows, require_real
 from wavecoder.windows import Excess, Reconstruct, SignalStatistics, excess_error, overlap_add
 
@@ -76,16 +76,17 @@ class Denoiser:
             their noise, the mean power of the training signals. Runs that scale signals by themselves keep the level.
 
     Raises:
-        ValueError: The run is loaded with `seed="all"`, or a seed diverged; the noise is no number of 0 or more; or the level
-            should be matched and the run scales signals by itself.
+        ValueError: The run is loaded with `seed="all"`, or a seed diverged; the noise is no number of 0 or more, or too large; or
+            the level should be matched and the run scales signals by itself.
     """
 
     def __init__(self, model: "Trained", noise: float | None, level: Level) -> None:
         scaling = model.scaling
         if model.seed == "all":
             raise ValueError("seed=all cannot denoise; must be best, mean or a seed")
-        if noise is not None and (not isinstance(noise, Real) or isinstance(noise, bool) or not 0 <= noise < math.inf):
-            raise ValueError(f"noise={noise!r}: must be a number, 0 or more")
+        most = MOST_NOISE * min(1.0, scaling.scale)
+        if noise is not None and not (is_noise(noise) and noise <= most):
+            raise ValueError(f"noise={noise!r}: must be a number, 0 or more, at most {most:g}")
         if level not in LEVELS:
             raise ValueError(f"level={level}: must be one of {', '.join(LEVELS)}")
         if level == "match" and scaling.kind != "none":

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wavecoder.runs.limits import SettingError
+from wavecoder.runs.limits import MOST_NOISE, SettingError
 from wavecoder.runs.settings import Settings
 from wavecoder.signals import SignalSource, SinusoidSource, add_noise
 
@@ -38,7 +38,9 @@ def try_signals(settings: Settings, source: SignalSource | None = None) -> None:
     levels = {"noise.eval_std": noise.eval_std, "noise.train_std": of_training}
     for setting, std in ((setting, std) for setting, stds in levels.items() for std in stds):
         if std > 0 and not _is_kept(std, clean):
-            raise SettingError(f"{setting}={std}: must leave a trace in 32 bits and have squares there, as 1e-6 to 1e14 do")
+            raise SettingError(
+                f"{setting}={std}: must leave a trace in 32 bits and have squares there, as 1e-6 to {MOST_NOISE:g} do"
+            )
 
 
 def _sinusoids(settings: Settings) -> Tensor:

@@ -16,7 +16,7 @@ from rich.console import Console
 
 from wavecoder.families import FAMILIES
 from wavecoder.runs import results, tables
-from wavecoder.runs.limits import SettingError
+from wavecoder.runs.limits import MOST_NOISE, SettingError
 from wavecoder.runs.load import load
 from wavecoder.runs.measure import Measured, Wanted
 from wavecoder.runs.screen import say
@@ -25,7 +25,6 @@ from wavecoder.signals import Prior
 from wavecoder.training.files import write_atomically, write_figure
 
 EVALUATION = "evaluation.json"
-_MOST_NOISE = 1e12  # far beyond it, squares are no 32-bit numbers any more
 
 
 def evaluate(folders: Sequence[Path], wanted: Wanted, output: Path | None = None, device: str = "cpu") -> Path:
@@ -70,8 +69,8 @@ def _check(wanted: Wanted) -> None:
         SettingError: It is out of its limits.
     """
     noise, families, sigma, seed = wanted.noise, wanted.families, wanted.sigma, wanted.data_seed
-    if noise is not None and (len(set(noise)) < len(noise) or not all(0 < std <= _MOST_NOISE for std in noise)):
-        needed = f"numbers above 0, at most {_MOST_NOISE:g}, different from one another"
+    if noise is not None and (len(set(noise)) < len(noise) or not all(0 < std <= MOST_NOISE for std in noise)):
+        needed = f"numbers above 0, at most {MOST_NOISE:g}, different from one another"
         raise SettingError(f"--noise={','.join(map(str, noise))}: must be {needed}")
     if families is not None and (len(set(families)) < len(families) or not set(families) <= set(FAMILIES)):
         raise SettingError(f"--families={','.join(families)}: must be among {', '.join(FAMILIES)}, different from one another")

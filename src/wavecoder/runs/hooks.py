@@ -1,18 +1,23 @@
-"""Functions of Hydra's own that ours take the place of: those that find what a configuration names, or configure logging."""
+"""What of Hydra's own ours takes the place of: what finds what a configuration names, configures logging, or calls callbacks."""
 
+import io
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from typing import Any, cast
 
 import hydra._internal.hydra
 import hydra.utils
+from hydra._internal.callbacks import Callbacks
 from hydra._internal.config_repository import ConfigRepository
+from hydra._internal.hydra import Hydra
 from hydra._internal.instantiate import _instantiate2
 from hydra._internal.logging_config import HydraDictConfigurator
 from hydra.core.config_search_path import ConfigSearchPath
 from omegaconf import DictConfig
 
 from wavecoder.runs.foreign import check_trusted
+from wavecoder.runs.limits import SettingError
 from wavecoder.runs.targets import locate, require_allowed, resolve, resolve_for_logging
 
 _PLACES = (
@@ -21,8 +26,22 @@ _PLACES = (
     (HydraDictConfigurator, "resolve"),
     (ConfigRepository, "initialize_sources"),
     (hydra._internal.hydra, "configure_log"),  # noqa: SLF001 - with what was just composed
+    (hydra._internal.hydra, "Callbacks"),  # noqa: SLF001 - made for each command
+    (Hydra, "show_cfg"),
 )
-_hydras_target, _hydras_locate, _hydras_class, _hydras_sources, _hydras_logging = (getattr(*place) for place in _PLACES)
+_hydras_target, _hydras_locate, _hydras_class, _hydras_sources, _hydras_logging, _, _hydras_show = (
+    getattr(*place) for place in _PLACES
+)
+
+
+class _Callbacks(Callbacks):
+    """Hydra's, and before them the check of the settings: no configuration can leave it out, as it is in none."""
+
+    def __init__(self, config: DictConfig | None = None) -> None:
+        super().__init__(config)
+        from wavecoder.runs.checks import CheckSettings  # which imports the command line, and that this module
+
+        self.callbacks.insert(0, CheckSettings())
 
 
 def _resolve_target(target: Any, full_key: str) -> Any:
@@ -54,9 +73,18 @@ def _configure_log(log_config: DictConfig | None, verbose_config: Any = False) -
     _hydras_logging(log_config, verbose_config)
 
 
+def _show_cfg(self: Hydra, *arguments: Any, package: str | None, **more: Any) -> None:
+    with redirect_stderr(io.StringIO()) as said:
+        try:
+            _hydras_show(self, *arguments, package=package, **more)
+        except SystemExit:  # with status 1
+            raise SettingError(f"--package={package}: must name a group or a key of the configuration that is not null") from None
+    print(said.getvalue(), end="", file=sys.stderr)
+
+
 def install() -> None:
     """Make Hydra find what configurations name with `targets.resolve`, and check them first, in this process."""
-    _put(_resolve_target, _locate_for_hydra, _resolve_in_logging, _open_sources, _configure_log)
+    _put(_resolve_target, _locate_for_hydra, _resolve_in_logging, _open_sources, _configure_log, _Callbacks, _show_cfg)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import asdict, is_dataclass
+from numbers import Real
 from typing import TypeGuard
 
 from omegaconf import DictConfig, ListConfig
@@ -16,6 +17,10 @@ _CHOICES = {
     # 16-mixed is left out: all members would share one loss scale
     "trainer.precision": ("32-true", "64-true", "bf16-true", "bf16-mixed"),
 }
+
+
+MOST_NOISE = 1e14
+"""The greatest standard deviation of noise: squares of much larger values, or sums of them, are beyond 32 bits."""
 
 
 class SettingError(ValueError):
@@ -71,6 +76,11 @@ def is_whole(value: object, least: int) -> bool:
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is a number."""
     return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def is_noise(value: object) -> bool:
+    """Whether a value can be the standard deviation of noise in signals, 0 for none."""
+    return isinstance(value, Real) and not isinstance(value, bool) and 0 <= float(value) <= MOST_NOISE
 
 
 def is_positive(value: object) -> bool:

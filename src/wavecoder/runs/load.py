@@ -1,6 +1,7 @@
 """A trained run for a notebook or another program: `wavecoder.load("outputs/runs/…")`. Imports torch, but not Lightning."""
 
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from numbers import Integral
@@ -16,7 +17,7 @@ from wavecoder.references import Moments, Reference, fitted_references, pooled_m
 from wavecoder.rng import seeded_draws
 from wavecoder.runs import build
 from wavecoder.runs.denoiser import denoise
-from wavecoder.runs.limits import SettingError
+from wavecoder.runs.limits import MOST_NOISE, SettingError, is_noise
 from wavecoder.runs.rows import Array, apply_to_rows
 from wavecoder.runs.saved import DATA_STATE, SavedRun, UnreadableError, read_run, run_folders
 from wavecoder.runs.targets import allowing
@@ -247,8 +248,8 @@ class FittedReference:
         Raises:
             ValueError: They are no real numbers, or not of the run's signal length, or the noise is no number of 0 or more.
         """
-        if not 0 <= noise < math.inf:
-            raise ValueError(f"noise={noise}: must be a number, 0 or more")
+        if not is_noise(noise):
+            raise ValueError(f"noise={noise}: must be a number, 0 or more, at most {MOST_NOISE:g}")
         scaling, length = self._model.scaling, self._model.signal_length
 
         def of_rows(rows: Tensor, _: int) -> Tensor:
@@ -270,9 +271,10 @@ def _device(name: str) -> torch.device:
         SettingError: It is not there.
     """
     try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        with warnings.catch_warnings(action="ignore"):  # of names that PyTorch gives up
+            device = torch.device(name)
+            torch.zeros(1, device=device).add(1).item()  # devices without values, as meta, have none to give
+    except Exception as error:  # of whatever kind the device's library raises
         raise SettingError(f"device={name}: there is no such device here; cpu is everywhere") from error
     return device
 

@@ -18,8 +18,10 @@ from wavecoder.file_source import FileSource
 from wavecoder.references import fitted_references, moments_of
 from wavecoder.rng import generator
 from wavecoder.runs import build, results
+from wavecoder.runs.dry_run import try_signals
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.load import Trained
+from wavecoder.runs.memory import check_references
 from wavecoder.signals import Prior, SignalSource, add_noise, sinusoids, training_signals
 from wavecoder.training.callbacks.figures import (
     examples_figure,
@@ -38,7 +40,7 @@ DATA_SEED = 314_159_265  # of fresh signals: the same for all runs, and hardly t
 _COPIES = 8  # noisy ones of a signal, whose mean error is drawn over its frequency
 _LEVELS = (0.05, 2.0, 12)  # of noise, at which errors are drawn: the least, the greatest, how many
 _SIGNALS = 500  # at each of them, at most
-_FREQUENCIES = 240  # at which errors are drawn; an even number, for at 0 some signals are nothing
+_FREQUENCIES = 240  # of each distribution at which errors are drawn; an even number, for at 0 some signals are nothing
 _SAME = 1e-4  # relative difference of moments that rounding on another machine may make
 _REACH = 3.0  # of these, in standard deviations of r
 
@@ -87,6 +89,7 @@ class Measured:
         self.noise = list(model.settings.noise.eval_std if wanted.noise is None else wanted.noise)
         self.data_seed = _data_seed(model, wanted)
         self.source = _source(model, wanted)
+        _check_magnitudes(model, self.source, self.noise)
         self.training = build.make_source(model.settings)
         _refuse_changed(model, self.training)
         self.references = fitted_references(model.latent_dim, self.source.prior(model.device), model.moments)
@@ -163,8 +166,8 @@ class Measured:
         yield from self._figures_of_latent(prior)
 
     def _frequencies(self, *priors: Prior) -> Tensor:
-        reach = _REACH * max(prior.sigma for prior in priors)
-        return torch.linspace(-reach, reach, _FREQUENCIES, device=self.model.device)
+        reaches = {_REACH * prior.sigma for prior in priors}  # of which one may be much smaller than the other
+        return torch.cat([torch.linspace(-each, each, _FREQUENCIES, device=self.model.device) for each in reaches]).sort().values
 
     def errors_by_family(self, r: Float[Tensor, " r"], times: Float[Tensor, " time"], noise: float = 0.0) -> ByFamily:
         """Errors on signals of these frequencies, by family and model, of all families that there are.
@@ -236,6 +239,22 @@ def _source(model: Trained, wanted: Wanted) -> SignalSource:
     sigma = data.sigma if wanted.sigma is None else wanted.sigma
     changed = replace(data, families=list(families), sigma=sigma, seed=_data_seed(model, wanted))
     return build.make_source(replace(model.settings, data=changed))
+
+
+def _check_magnitudes(model: Trained, source: SignalSource, noise: Sequence[float]) -> None:
+    """Refuse signals and noise of a magnitude that a run's are refused for.
+
+    Raises:
+        SettingError: They are; the options of the command are named.
+    """
+    settings, prior = model.settings, source.prior("cpu")
+    data = settings.data if prior is None else replace(settings.data, families=list(prior.families), sigma=prior.sigma)
+    others = replace(settings, data=data, noise=replace(settings.noise, eval_std=list(noise), train_std=0.0))
+    try:
+        try_signals(others, None if prior is not None else source)
+        check_references(others)
+    except SettingError as error:
+        raise SettingError(str(error).replace("data.sigma=", "--sigma=").replace("noise.eval_std", "--noise")) from error
 
 
 def _refuse_changed(model: Trained, training: SignalSource) -> None:

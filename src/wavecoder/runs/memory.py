@@ -72,15 +72,30 @@ def check_memory(settings: Settings, size: Size, references: bool = True, beside
     needed = copies * (_PROCESS + sum(need.size for need in needs))
     if needed <= there:
         return
-    causes = max(needs).causes
-    cause = max(causes, key=lambda name: causes[name] / _USUAL[name])
-    shown = {"model": f"model: {size.parameters:,} parameters for each seed", "noise.eval_std": "noise.eval_std"}
-    value = causes[cause]
-    setting = shown.get(cause, f"{cause}={int(value) if value % 1 == 0 and value < 1e15 else value}")
+    setting = _cause(max(needs))
     together = f" for {copies} processes" if copies > 1 else ""
     if needed / copies <= there:  # one has room
         setting = f"trainer.devices={settings.trainer.get('devices')}" if beside == 1 else f"hydra.launcher.n_jobs={beside}"
     raise SettingError(f"{setting}: needs about {_text(needed)} of memory{together}, and {_text(there)} are available")
+
+
+def check_references(settings: Settings) -> None:
+    """Refuse signals and noise for which the references alone need more memory than there is.
+
+    Raises:
+        SettingError: They do; the setting is named that weighs most.
+    """
+    need, there = Need(80 * _codes(settings), _of_codes(settings)), available()
+    if need.size > there:
+        raise SettingError(f"{_cause(need)}: needs about {_text(need.size)} of memory, and {_text(there)} are available")
+
+
+def _cause(need: Need) -> str:
+    """The setting that makes something large, as on the command line."""
+    name = max(need.causes, key=lambda each: need.causes[each] / _USUAL[each])
+    value = need.causes[name]
+    shown = {"model": f"model: {value:,.0f} parameters for each seed", "noise.eval_std": "noise.eval_std"}
+    return shown.get(name, f"{name}={int(value) if value % 1 == 0 and value < 1e15 else value}")
 
 
 def estimate(settings: Settings, size: Size, references: bool = True) -> Iterator[Need]:

@@ -1,6 +1,8 @@
 """The trainer, the callbacks and the logger made before the run, so that what they refuse leaves nothing. Imports Lightning."""
 
 import logging
+import os
+import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -29,7 +31,8 @@ from wavecoder.training.callbacks.training_error import TrainingError
 from wavecoder.training.checkpoints import LAST, PREVIOUS
 
 _FOLDERS = ("dirpath", "folder", "save_dir")  # arguments that are folders, of our callbacks and Lightning's
-_PARTS_OF_NAMES = ("filename_suffix",)  # arguments that files are named with
+_NAMES = ("filename", "filename_suffix")  # arguments that files are named with
+_LONGEST_NAME = 200  # bytes, and Lightning may add a version; file systems allow 255
 
 
 def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[tuple[str, Path]]:
@@ -65,12 +68,12 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
         if metric is not None and metric not in reported and not of_others:
             raise SettingError(f"callbacks.{name}.monitor={metric}: {no_such_setting(metric, reported, 'nothing reports it')}")
         if isinstance(callback, ModelCheckpoint):
-            _check_filename(f"callbacks.{name}.filename={callback.filename}", callback, reported)
+            _check_filename(f"callbacks.{name}.filename={callback.filename}", callback, reported, of_others)
     with as_the_job(config, folder), _silenced():
         for name, callback in build.make_objects(config, "callbacks").items():  # made again, because a fit leaves its traces
             try_callback(f"callbacks.{name}._target_={config.callbacks[name]._target_}", callback, folder, reported, has_logger)
     for key, value in leaves(given):
-        if key.rpartition(".")[2] in _PARTS_OF_NAMES and "/" in str(value):
+        if key.rpartition(".")[2] in _NAMES and "/" in re.sub(r"\{.*?\}", "", str(value)):  # but for the names of metrics
             raise SettingError(f"{key}={value}: must be a part of a file's name, without /")
     return [(key, Path(value).absolute()) for key, value in leaves(given) if key.rpartition(".")[2] in _FOLDERS and value]
 
@@ -106,11 +109,18 @@ def _check_trainer_made(config: DictConfig, trainer: L.Trainer) -> None:
             raise SettingError(f"trainer.max_time or a Timer of {time:g} seconds: must be 0 or more")
 
 
-def _check_filename(setting: str, callback: ModelCheckpoint, reported: Collection[str]) -> None:
-    """Refuse a name of checkpoints that is none: it is used after an epoch, with the metrics."""
-    metrics = dict.fromkeys(reported, torch.zeros(()))
+def _check_filename(setting: str, callback: ModelCheckpoint, reported: Collection[str], of_others: bool) -> None:
+    """Refuse a name of checkpoints that is none: it is used after an epoch, with the metrics, which callbacks of others know."""
+    metrics = {"epoch": torch.tensor(0), "step": torch.tensor(0)} | dict.fromkeys(reported, torch.zeros(()))
+    for metric in re.findall(r"\{(.*?)[:}]", callback.filename or ""):  # as Lightning reads it, to which others are 0
+        if metric not in metrics and not of_others:
+            raise SettingError(f"{setting}: {no_such_setting(metric, metrics, f'nothing reports {metric}')}")
     with build.as_setting_error(setting):
-        callback.format_checkpoint_name(metrics | {"epoch": torch.tensor(0), "step": torch.tensor(0)})
+        path = callback.format_checkpoint_name(metrics)
+    name = path.removeprefix(f"{callback.dirpath}/")
+    if "/" in name or len(os.fsencode(name)) > _LONGEST_NAME:
+        hint = "; auto_insert_metric_name=false leaves out the names of metrics" if "{" in str(callback.filename) else ""
+        raise SettingError(f"{setting}: must be a file's name of at most {_LONGEST_NAME} bytes, without /, not {name}{hint}")
 
 
 @contextmanager
