@@ -29,6 +29,6 @@ def test_signals_are_fresh_by_the_record_of_a_run(changes: dict[str, Any], fresh
 def test_the_command_of_a_job_allows_the_packages_that_it_names(tmp_path: Path) -> None:
     (tmp_path / ".hydra").mkdir()
     targets = "{model: {_target_: mine.Net}, loss: {_target_: torch.nn.MSELoss}, callbacks: {a: {_target_: ours.callbacks.A}}}"
-    for name, content in {"overrides": "[seed=1]", "config": targets, "hydra": "{hydra: {}}"}.items():
+    for name, content in {"overrides": "[seed=1]\n", "config": f"{targets}\n", "hydra": "{hydra: {verbose: false}}\n"}.items():
         (tmp_path / ".hydra" / f"{name}.yaml").write_text(content)
     assert command_of(tmp_path, None) == "wavecoder train seed=1 'allow_targets=[mine,ours]'"
