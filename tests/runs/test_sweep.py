@@ -10,13 +10,15 @@ import time
 from pathlib import Path
 
 import cloudpickle
+import hydra._internal.hydra
 import pytest
 from conftest import composed
 from held import HELD, hold, release
-from hydra._internal.callbacks import Callbacks
 from processes import FAILS, JOB, OWN_NETWORKS, Run, kill, run_command, run_script, start, until
 from run_files import completed, made_up_record, metrics, record_of, records, stamps
 
+from wavecoder.runs.checks import CheckSettings
+from wavecoder.runs.hooks import hydra_restored, install
 from wavecoder.runs.plan import Job
 from wavecoder.runs.results import write_results
 from wavecoder.runs.sweep import _print_from_thread, _print_progress
@@ -211,7 +213,10 @@ def test_a_sweep_over_processes_with_a_configuration_of_ones_own(run_train: Run,
 def test_what_hydra_pickles_can_be_pickled() -> None:
     for overrides in ((), ("experiment=search",)):
         config = composed(*overrides)
-        assert pickle.loads(cloudpickle.dumps(Callbacks(config))).callbacks
+        with hydra_restored():
+            install()
+            (checks, *_) = pickle.loads(cloudpickle.dumps(hydra._internal.hydra.Callbacks(config))).callbacks
+        assert isinstance(checks, CheckSettings)
 
 
 def test_jobs_of_one_process_leave_no_threads(tmp_path: Path) -> None:
