@@ -44,10 +44,11 @@ def frequency_figure(
         axis.set_title(family_formula(family) + ("" if family in trained else " (not in training)"), fontsize=10)
         axis.set(xlabel="frequency r", yscale="log", xlim=(r[0], r[-1]), ylim=(lowest, highest))
     weights = np.exp(-np.square(r / sigma) / 2) * np.gradient(r)
-    for place, of_models in enumerate(errors.values()):
+    for group, of_models in enumerate(errors.values()):
         for number, (values, (color, _), marker) in enumerate(zip(of_models.values(), SERIES, "osDv^<>", strict=False)):
             means = values @ weights / weights.sum()
-            axes[-1].plot([place + 0.2 * number - 0.2] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
+            place = group + 0.15 * (number - (len(of_models) - 1) / 2)
+            axes[-1].plot([place] * len(means), means, marker, color=color, markersize=4, alpha=0.7)
     names = [family_formula(family) + ("" if family in trained else "*") for family in errors]
     axes[-1].set_xticks(range(len(errors)), names, rotation=30, ha="right", rotation_mode="anchor", fontsize=8)
     axes[-1].set_yscale("log")
