@@ -29,7 +29,7 @@ def test_a_run_with_a_damaged_record_or_damaged_arrays_is_made_again_from_its_ch
     assert run_train(*arguments).returncode == 0
     whole, arrays = record_of(run), (run / "reconstructions.npz").read_bytes()
     (run / "results.json").write_text("{")
-    leftovers = [run / ".results.json.0123abcd", run / "checkpoints" / ".last.ckpt.00000000", run / "tb" / ".SVD" / "x"]
+    leftovers = [run / ".results.json.0123abcd", run / "checkpoints" / ".last.ckpt.00000000", run / "tb" / ".SVD.0123abcd" / "x"]
     for file in leftovers:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.touch()

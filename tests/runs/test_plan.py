@@ -1,5 +1,6 @@
 """The jobs of a sweep: composed once, named, fingerprinted, stacked."""
 
+import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -11,12 +12,14 @@ from hydra.errors import HydraException
 from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from run_files import made_up_record
 
 from wavecoder.runs import results
 from wavecoder.runs.cli import CONF
 from wavecoder.runs.fingerprints import note_fingerprint
 from wavecoder.runs.plan import Composer, Job, job_overrides, make_job, shared_seeds, stack_seeds
-from wavecoder.runs.stacks import split_stack
+from wavecoder.runs.shapes import is_record
+from wavecoder.runs.stacks import member_record, split_stack
 
 SWEEP = (
     "sweep=mine",
@@ -153,3 +156,15 @@ def test_a_failed_ensemble_removes_what_is_of_another_configuration_alone(loader
     split_stack(tmp_path, stack, composer_of(loader))
     assert [results.read_record(tmp_path / job.name)["status"] for job in jobs] == ["failed", "failed"]
     assert [(tmp_path / job.name / results.LAST_CHECKPOINT).exists() for job in jobs] == [False, True]
+
+
+def test_the_record_of_a_member_has_its_own_curves_alone() -> None:
+    names, curve = ("linear/excess", "linear/largest_angle"), [[0.5, 0.6], [0.3, 0.4]]
+    whole = made_up_record([0.3, 0.4]) | {
+        "config_fingerprint": "both",
+        "subspace": {"steps": [0, 10]} | dict.fromkeys(names, curve),
+    }
+    whole["metrics"] |= dict.fromkeys(names, results.summarise([0.3, 0.4]))
+    record = json.loads(json.dumps(member_record(whole, Job("job", ("seed=1",), "1"), 1, "../both")))
+    assert is_record(record)
+    assert record["subspace"] == {"steps": [0, 10]} | {name: [[0.6], [0.4]] for name in names}

@@ -1,10 +1,13 @@
 """Files of checkpoints: verified when they are read, set aside when they are damaged or do not fit."""
 
 import errno
+import os
 import random
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
@@ -13,7 +16,7 @@ from damages import DAMAGES, PARTS, changed, flipped_directory
 from torch import nn
 
 from wavecoder.training.callbacks.checkpoint import LastCheckpoint
-from wavecoder.training.checkpoints import DamagedError, read_checkpoint, sound_checkpoint
+from wavecoder.training.checkpoints import DamagedError, is_sound, read_checkpoint, sound_checkpoint, write_checkpoint
 
 QUICK = ("other shapes", "no callbacks", "weights that are NaN", "optimiser state of other shapes", "other loops")
 
@@ -109,3 +112,24 @@ def test_sums_of_squares_may_overflow(checkpoints: Path, tmp_path: Path) -> None
     file = Path(shutil.copy(checkpoints / "last.ckpt", tmp_path))
     changed(lambda it: it["optimizer_states"][0]["state"][0]["exp_avg_sq"][0, :1].fill_(torch.inf))(file)
     assert sound_checkpoint(tmp_path, autoencoder_module(num_seeds=2), data_module(2), quiet_trainer(tmp_path)) == file
+
+
+def pipe_instead(file: Path) -> None:
+    file.unlink()
+    os.mkfifo(file)
+
+
+@pytest.mark.parametrize("damage", [lambda file: file.write_bytes(b"x"), DAMAGES["a folder"], pipe_instead])
+def test_a_checkpoint_is_sound_unless_it_is_seen_to_be_damaged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object]
+) -> None:
+    file = tmp_path / "last.ckpt"
+    write_checkpoint({"state_dict": {}}, file)
+    assert is_sound(file)
+    monkeypatch.setattr(
+        "wavecoder.training.checkpoints.read_file", mock.Mock(side_effect=PermissionError(13, "Permission denied"))
+    )
+    assert is_sound(file)
+    monkeypatch.undo()
+    damage(file)
+    assert not is_sound(file)

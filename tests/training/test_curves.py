@@ -57,11 +57,17 @@ def test_what_was_logged_at_a_step_is_not_logged_there_again(tmp_path: Path) -> 
 
 
 def test_runs_with_their_curves_in_one_folder_leave_one_anothers_alone(tmp_path: Path) -> None:
+    (tmp_path / "shared" / "tb" / "SVD").mkdir(parents=True)
+    (tmp_path / "shared" / "tb" / "SVD" / "thesis.txt").touch()
     for step, name in enumerate(("a", "b", "a")):  # the third begins anew, and replaces the first
         curves = logger(tmp_path / "shared")
         curves.resume(None, tmp_path / name)
         curves.log_metrics({f"{name}/mse": 1.0}, step)
+        curves.log_reference("SVD", {"val/mse": 1.0}, 10 + step)
         curves.finalize("success")
+    (foreign,) = (tmp_path / "shared" / "tb" / "SVD").iterdir()
+    assert foreign.name == "thesis.txt"
+    assert len(list((tmp_path / "shared" / "tb").glob("SVD.*/*"))) == 2
     shown = events(tmp_path / "shared" / "tb" / "autoencoder")
     assert {name: [event.step for event in shown.Scalars(f"{name}/mse")] for name in "ab"} == {"a": [2], "b": [1]}
 

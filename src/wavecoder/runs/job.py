@@ -115,6 +115,8 @@ def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> fl
         log.info("%s is complete already, nothing to do", folder.name)
         mean = record["metrics"]["val/mse"]["mean"]
         return float("nan") if mean is None else float(mean)
+    if is_first and single:
+        resume.refuse_shorter(config, folder, record)
     begun = not is_first
     try:
         with _own_command_line():

@@ -113,6 +113,17 @@ def check(config: DictConfig, settings: Settings, folder: Path) -> None:
             raise SettingError(f"run={folder}: {_what_differs(changed)}, so it would be another run{remedy}")
 
 
+def refuse_shorter(config: DictConfig, folder: Path, record: Mapping[str, Any]) -> None:
+    """Refuse to begin anew what only has more epochs; asked under the run's lock, as another command may just have extended it.
+
+    Raises:
+        SettingError: It would be begun anew.
+    """
+    known = known_fingerprints(folder, record)
+    if not config.extend and known and results.fingerprint(config) not in known:
+        _check_length(config, from_config(config), folder, record)
+
+
 def _check_length(config: DictConfig, settings: Settings, folder: Path, record: Mapping[str, Any]) -> None:
     """Refuse to begin anew what only has more epochs, as the command from before an extension would, and lose all of them."""
     if record["status"] != "completed" and not (folder / results.LAST_CHECKPOINT).exists():

@@ -68,9 +68,7 @@ def prepare(config: DictConfig) -> Run:
     silence_libraries()
     torch.set_num_threads(torch_threads(settings))
     trainer = make_trainer(config, folder, build.make_objects(config, "callbacks"))
-    if settings.data.batch_size % trainer.world_size:
-        processes = f"a multiple of the {trainer.world_size} processes that share each batch"
-        raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
+    check_shares(settings, trainer)
     network, loss = build.choose_network(config, settings), build.make_loss(config)
     with build.as_setting_error(f"model={network.model}"):
         ensemble = Ensemble(network.make, range(settings.seed, settings.seed + settings.num_seeds))
@@ -93,6 +91,17 @@ def prepare(config: DictConfig) -> Run:
     with build.as_setting_error("optimizer or scheduler"):
         module.configure_optimizers()  # made again when the fit starts; here to find mistakes in its arguments
     return Run(settings, folder, network, engine, datamodule, module, trainer)
+
+
+def check_shares(settings: Settings, trainer: L.Trainer) -> None:
+    """Refuse batches that the processes of a run cannot share evenly.
+
+    Raises:
+        SettingError: They cannot.
+    """
+    if settings.data.batch_size % trainer.world_size:
+        processes = f"a multiple of the {trainer.world_size} processes that share each batch"
+        raise SettingError(f"data.batch_size={settings.data.batch_size}: must be {processes}")
 
 
 def make_trainer(config: DictConfig, folder: Path, callbacks: Mapping[str, L.Callback]) -> L.Trainer:

@@ -66,7 +66,7 @@ def read_run(folder: Path) -> SavedRun:
         network = choose_network(config, settings)
         is_its_own = (record["seed"], record["num_seeds"]) == (settings.seed, settings.num_seeds)
         if not is_its_own or (never_began(folder, record) and not _has_fingerprint(folder, record)):
-            why = "as after a command that was ended while it waited; the run's own command makes it again"
+            why = "as after a command that was refused or ended before its run began; the run's own command makes it again"
             raise SettingError(f".hydra/config.yaml: is of another run than {results.RESULTS} beside it, {why}")
     return SavedRun(folder, record, settings, network, checkpoint, weights)
 
@@ -162,4 +162,4 @@ def _read_checkpoint(folder: Path) -> tuple[Mapping[str, Any], str]:
     try:
         return read_checkpoint(files[0]), files[0].stem
     except DamagedError as error:
-        raise UnreadableError(f"{error}; the run's own command makes it again") from error
+        raise UnreadableError(f"{error}; train run={folder} makes it again") from error

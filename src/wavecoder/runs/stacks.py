@@ -86,6 +86,9 @@ def member_record(whole: Mapping[str, Any], job: Job, number: int, stacked_in: s
     dead = {"dead": [seed]} if (seed := whole["seed"] + number) in whole.get("dead", ()) else {}
     timing = whole["timing"] | {key: whole["timing"][key] / members for key in ("fit_seconds", "signals_per_second")}
     own = {"seed": seed, "num_seeds": 1, "metrics": metrics, "timing": timing, "stacked_in": stacked_in} | dead
+    if "subspace" in whole:
+        curves = {name: [[row[number]] for row in rows] for name, rows in whole["subspace"].items() if name != "steps"}
+        own["subspace"] = {"steps": whole["subspace"]["steps"]} | curves
     kept = {key: value for key, value in whole.items() if key not in ("diverged", "dead")}
     return kept | own | {"config_fingerprint": job.fingerprint, "overrides": results.as_choices(job.overrides)}
 

@@ -20,7 +20,7 @@ from wavecoder.runs import build, results
 from wavecoder.runs.foreign import as_the_job
 from wavecoder.runs.limits import SettingError, as_typed
 from wavecoder.runs.names import no_such_setting
-from wavecoder.runs.run import make_trainer
+from wavecoder.runs.run import check_shares, make_trainer
 from wavecoder.runs.settings import Settings
 from wavecoder.runs.trial import try_callback
 from wavecoder.runs.values import leaves
@@ -51,7 +51,9 @@ def check_trainer(config: DictConfig, settings: Settings, folder: Path) -> list[
     """
     with as_the_job(config, folder), _silenced():
         callbacks: dict[str, Any] = build.make_objects(config, "callbacks")
-        _check_trainer_made(config, make_trainer(config, folder, callbacks))
+        trainer = make_trainer(config, folder, callbacks)
+        _check_trainer_made(config, trainer)
+        check_shares(settings, trainer)
         _check_checkpoints(callbacks, (folder / results.LAST_CHECKPOINT).parent)
         given = {group: OmegaConf.to_container(config[group], resolve=True) for group in ("callbacks", "logger")}
     kinds = {type(callback) for callback in callbacks.values()}

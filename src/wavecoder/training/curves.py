@@ -10,6 +10,7 @@ from contextlib import suppress
 from functools import wraps
 from hashlib import blake2b
 from pathlib import Path
+from secrets import token_hex
 from typing import Any
 
 from jaxtyping import Float
@@ -73,8 +74,8 @@ class TensorBoardCurves(TensorBoardLogger):
             state: What `state` gave at the checkpoint; None if the run starts from the beginning.
             run: The run's folder. If its curves are elsewhere, others' may be there too, and names of files tell whose they are.
         """
-        if not Path(self.log_dir).absolute().is_relative_to(run.absolute()):
-            self._owner = f".{blake2b(str(run.absolute()).encode(), digest_size=4).hexdigest()}"
+        if not Path(self.log_dir).resolve().is_relative_to(run.resolve()):
+            self._owner = f".{blake2b(str(run.resolve()).encode(), digest_size=4).hexdigest()}"
             self._kwargs["filename_suffix"] = self._kwargs.get("filename_suffix", "") + self._owner
         sizes = state["sizes"] if state is not None else {}
         for lost in (name for name in sizes if sizes[name] > _size(Path(self.log_dir, name))):
@@ -157,11 +158,11 @@ class TensorBoardCurves(TensorBoardLogger):
             errors: Its errors, by metric.
             steps: Optimiser steps of the run.
         """
-        folder, new = Path(self.log_dir).with_name(label), Path(self.log_dir).with_name(f".{label}")
+        folder = Path(self.log_dir).with_name(label + self._owner)
+        new = folder.with_name(f".{label}.{token_hex(4)}")
         suffix = f".to_{steps}"  # in the name of the file
         if any(folder.glob(f"*{suffix}")):
             return
-        shutil.rmtree(new, ignore_errors=True)
         with SummaryWriter(str(new), filename_suffix=suffix) as writer:
             for step in (0, steps):
                 for metric, error in errors.items():

@@ -134,7 +134,8 @@ def remove_leftovers(folder: Path, names: Collection[str], folders: Iterable[Pat
         if _TEMPORARY.fullmatch(file.name) and not file.is_dir():
             file.unlink(missing_ok=True)
     for half in (folder / "tb").glob(".*"):  # of a reference's curves
-        shutil.rmtree(half)
+        if _TEMPORARY.fullmatch(half.name) and half.is_dir() and not half.is_symlink():
+            shutil.rmtree(half)
 
 
 def write_arrays(folder: Path, arrays: Mapping[str, Any]) -> None:
