@@ -32,7 +32,7 @@ from wavecoder.training.data import SignalDataModule
 from wavecoder.training.module import AutoencoderModule
 from wavecoder.training.noise import Noise
 
-pytest_plugins = ["slurm_cluster"]  # a fixture
+pytest_plugins = ["slurm_cluster", "refusals"]  # fixtures
 
 FUSED_ADAM = partial(torch.optim.Adam, fused=True)
 

@@ -106,7 +106,7 @@ def test_nothing_waits_for_a_pipe(sweep: Path, tmp_path: Path) -> None:
     pipe_instead(sweep / second / "train.log")
     done = run_command(tmp_path, sys.executable, "-m", "wavecoder", "train", *SWEEP, timeout=LONGEST)
     assert (done.returncode, done.stderr) == (1, "")
-    assert f"job {second} failed: {sweep}/{second}/train.log: Is no file\n" in done.stdout
+    assert f"job {second} failed: {sweep}/{second}/train.log: Not a regular file\n" in done.stdout
 
 
 def test_members_of_an_ensemble_set_aside_what_is_in_their_place(tmp_path: Path, run_train: Run) -> None:

@@ -1,81 +1,21 @@
 """Files from elsewhere are data: payloads in configurations touch a file if anything runs them, and nothing does."""
 
 import json
-import re
-import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
-from conftest import composed
-from omegaconf import OmegaConf
 from processes import JOB, OWN_NETWORKS, Run
+from refusals import CALLBACK, NOT_ALLOWED, Refused
 from run_files import only_run, record_of, records
 
 import wavecoder
 from wavecoder.paper.report import write_report
-from wavecoder.runs import cli, commands, foreign, targets, typed
+from wavecoder.runs import commands
 from wavecoder.runs.limits import SettingError
 from wavecoder.runs.targets import allowing, resolve
 
-PAYLOAD = """
-from pathlib import Path
-from torch import nn
-
-TOUCHED = Path(__file__).with_name("touched")
-TOUCHED.touch()
-
-def run(*arguments, **more):
-    TOUCHED.touch()
-
-class Net(nn.Module):
-    def __init__(self, **more):
-        TOUCHED.touch()
-"""
-
-Refused = Callable[..., str]
-
-
-@pytest.fixture
-def touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The file that a module `payload`, which Python finds, touches when it is imported or anything in it is called."""
-    folder = tmp_path / "path"
-    folder.mkdir()
-    (folder / "payload.py").write_text(PAYLOAD)
-    monkeypatch.syspath_prepend(folder)
-    monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    yield folder / "touched"
-    sys.modules.pop("payload", None)
-
-
-@pytest.fixture
-def refused(tmp_path: Path, touched: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refused:
-    """Runs a command in this process, in an empty folder, and gives the one line with which it refuses its arguments."""
-    folder = tmp_path / "here"
-    folder.mkdir()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(typed, "_arguments", [])
-    monkeypatch.setattr(foreign, "_typed", set())
-    monkeypatch.setattr(targets, "_remedy", targets._remedy)
-    for name in ("HYDRA_FULL_ERROR", "WAVECODER_ONE_LINE_ERRORS"):
-        monkeypatch.setenv(name, "1")
-
-    def refused(*arguments: str, command: Callable[[], None] = cli.train) -> str:
-        monkeypatch.setattr(sys, "argv", ["wavecoder", *arguments])
-        with pytest.raises(SystemExit) as left, allowing([]):
-            command()
-        printed = capsys.readouterr()
-        assert (left.value.code, printed.out, printed.err.count("\n")) == (2, "", 1)
-        assert not touched.exists()
-        assert not list(folder.iterdir())
-        return printed.err.removeprefix("error: ").rstrip()
-
-    return refused
-
-
-NOT_ALLOWED = "payload is not an allowed package; allow it with allow_targets=[payload]"
 SUBPROCESS = "torch.distributed.elastic.multiprocessing.subprocess_handler.SubprocessHandler"
 MODULE = "must be a class of torch.nn.Module"
 TYPED = {
@@ -114,7 +54,6 @@ def test_what_a_command_names_is_refused_before_it_is_imported(refused: Refused)
         assert why in refused(*arguments.split(" "))
 
 
-CALLBACK = "hydra.experimental.callback.Callback"
 IN_FILES = {
     "model: {_target_: payload.Net}": NOT_ALLOWED,
     "callbacks: {mine: {_target_: payload.run, _args_: [1]}}": NOT_ALLOWED,
@@ -163,128 +102,6 @@ def test_a_configuration_of_its_own_imports_no_package_for_its_options(tmp_path:
     assert said == f"hydra.searchpath=pkg://payload: {NOT_ALLOWED}"
 
 
-OF_LOGGING = {
-    "handlers: {x: {class: logging.FileHandler, filename: VICTIM, mode: w}}": "must not leave the run's folder",
-    "handlers: {x: {class: logging.FileHandler, filename: !!python/object/apply:pathlib.Path [VICTIM], mode: w}}": "must not",
-    "handlers: {x: {class: logging.FileHandler, filename: results.json, mode: w}}": "must be the run's own log",
-    "handlers: {console: {.: {terminator: x}}}": "must be the run's own log",
-    "handlers: {x: {(): logging.handlers.SocketHandler, host: localhost, port: 9}}": "must be one of logging.StreamHandler",
-    "formatters: {x: {(): logging.handlers.WatchedFileHandler, filename: train.log}}": "must be one of logging.StreamHandler",
-}
-
-
-def _foreign(folder: Path, content: str) -> list[str]:
-    """What chooses an experiment of somebody else's."""
-    file = folder / "theirs" / "experiment" / "theirs.yaml"
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(f"# @package _global_\n{content}\n")
-    return ["--config-dir", str(folder / "theirs"), "experiment=theirs"]
-
-
-def test_no_file_is_emptied_by_what_configures_logging(tmp_path: Path, refused: Refused) -> None:
-    victim = tmp_path / "victim.txt"
-    victim.write_text("precious")
-    handler = f"handlers: {{x: {{class: logging.FileHandler, filename: {victim}, mode: w}}}}, root: {{handlers: [x]}}"
-    for more in ((), ("-m", "latent=1,5")):
-        said = refused(*more, *_foreign(tmp_path, f"hydra: {{hydra_logging: {{{handler}}}}}"))
-        assert said.startswith(f"hydra.hydra_logging.handlers.x.filename={victim}: must not leave the run's folder")
-        assert victim.read_text() == "precious"
-
-
-@pytest.mark.slow
-def test_files_configure_logging_on_the_terminal_and_in_the_runs_log_alone(tmp_path: Path, refused: Refused) -> None:
-    victim = tmp_path / "victim.txt"
-    victim.write_text("precious")
-    for content, why in OF_LOGGING.items():
-        for group in ("job_logging", "hydra_logging"):
-            theirs = content.replace("VICTIM", str(victim))
-            assert why in refused(*_foreign(tmp_path, f"hydra: {{{group}: {{{theirs}}}}}"))
-            assert victim.read_text() == "precious"
-
-
-OVERRIDES = {
-    "+hydra.hydra_logging.handlers.x={class:logging.FileHandler,filename:VICTIM,mode:w}": "must not leave the run's folder",
-    "--experimental-rerun=VICTIM": "overrides.yaml: is damaged",
-    "hydra.output_subdir=../../x": "must be .hydra",
-    "hydra.job.name=../../x": "must be a name",
-    "callbacks.best.dirpath=/x": "must not leave the run's folder",
-    "hydra.callbacks.check_settings=null": "hydra.callbacks.check_settings: no such setting",
-    f"+hydra.callbacks.check_settings._target_={CALLBACK} num_seeds=1000000000": "needs about",
-    "allow_targets=[payload] activation._target_=payload.run": "payload is not an allowed package",
-}
-
-
-@pytest.mark.slow
-def test_a_run_from_elsewhere_is_resumed_within_its_folder(tmp_path: Path, refused: Refused) -> None:
-    victim, run = tmp_path / "victim.txt", tmp_path / "run"
-    victim.write_text("precious")
-    (run / ".hydra").mkdir(parents=True)
-    config = composed()
-    (run / ".hydra" / "hydra.yaml").write_text(OmegaConf.to_yaml(OmegaConf.create({"hydra": config.hydra})))
-    (run / ".hydra" / "config.yaml").write_text("seed: 0\n")
-    for override, why in OVERRIDES.items():
-        given = override.replace("VICTIM", str(victim)).split(" ")
-        (run / ".hydra" / "overrides.yaml").write_text(yaml.safe_dump(given))
-        assert why in refused(f"run={run}")
-        assert victim.read_text() == "precious"
-        assert [path.name for path in run.iterdir()] == [".hydra"]
-
-
-LAUNCHERS = {
-    "_target_: payload.run": NOT_ALLOWED,
-    "_target_: torch.os.system": "is of posix; posix is not an allowed package",
-    "_target_: torch.os.system\ncommand: touch touched": "hydra.launcher.command=",
-    "_target_: hydra._internal.core_plugins.basic_launcher.BasicLauncher\nsetup: [touch touched]": "hydra.launcher.setup[0]=",
-}
-
-
-@pytest.mark.slow
-def test_a_launcher_that_a_file_names_is_refused_before_it_is_imported(tmp_path: Path, refused: Refused) -> None:
-    file = tmp_path / "theirs" / "hydra" / "launcher" / "theirs.yaml"
-    file.parent.mkdir(parents=True)
-    for content, why in LAUNCHERS.items():
-        file.write_text(f"{content}\n")
-        assert why in refused("-m", "--config-dir", str(tmp_path / "theirs"), "hydra/launcher=theirs", "latent=1,5")
-
-
-LAUNCHER_SETTINGS = {  # of an experiment's file: what could run commands, load code, open ports or write elsewhere
-    "slurm": [r'comment: "x\ntouch pwned #"', "submitit_folder: /elsewhere", "additional_parameters: {wrap: touch pwned}"],
-    "ray": ["ray: {remote: {runtime_env: {env_vars: {LD_PRELOAD: evil.so}}}}", "ray: {init: {dashboard_host: 0.0.0.0}}"],
-    "joblib": ["temp_folder: /elsewhere"],
-}
-
-
-@pytest.mark.parametrize(("launcher", "setting"), [(name, each) for name, of in LAUNCHER_SETTINGS.items() for each in of])
-def test_a_files_settings_of_a_launcher_are_numbers_and_names(
-    tmp_path: Path, refused: Refused, launcher: str, setting: str
-) -> None:
-    file = tmp_path / "theirs" / "experiment" / "theirs.yaml"
-    file.parent.mkdir(parents=True)
-    command = ("-m", "--config-dir", str(file.parents[1]), "experiment=theirs", "latent=1,5")
-    head = f"# @package _global_\ndefaults: [override /hydra/launcher: {launcher}]\nhydra: {{launcher: {{%s}}}}\n"
-    file.write_text(head % setting)
-    said = refused(*command)
-    assert re.fullmatch(r"hydra\.launcher\..*: must be given on the command line; a file has it", said)
-    if launcher == "slurm":
-        file.write_text(head % "timeout_min: 5, partition: long, exclude: 'node[1-3]', gres: 'gpu:a100:1'")
-        assert refused(*command).startswith("hydra/launcher=slurm: no Slurm cluster answers here")
-
-
-SEARCH_SETTINGS = [  # what could keep trials elsewhere, call something, or choose what a file may not
-    "storage: 'sqlite:////elsewhere/x.db'",
-    "storage: 'sqlite:///${hydra.sweep.dir}/../x.db'",
-    "custom_search_space: torch.hub.load",
-    "search_space: {logger.save_dir: {type: int}}",
-]
-
-
-@pytest.mark.parametrize("setting", SEARCH_SETTINGS)
-def test_a_files_settings_of_a_search_are_numbers_and_names(tmp_path: Path, refused: Refused, setting: str) -> None:
-    search = "{defaults: [override /hydra/sweeper: optuna], hydra: {sweeper: {n_trials: 3, direction: minimize, %s}}}"
-    said = refused("-m", *_foreign(tmp_path, search % setting))
-    assert re.fullmatch(r"hydra\.sweeper\..*: must be given on the command line; a file has it", said)
-
-
 def test_a_job_of_a_sweep_is_refused_before_any_runs(refused: Refused) -> None:
     assert NOT_ALLOWED in refused("-m", "sweep=mine", "activation._target_=torch.nn.Tanh,payload.run")
 
@@ -322,17 +139,6 @@ def test_a_run_from_elsewhere_is_read_as_data(
     with pytest.raises(SettingError, match="activation"):
         wavecoder.load(run, allow_targets=["payload"])
     assert touched.exists(), "the payload works"
-
-
-def test_a_link_out_of_a_runs_folder_is_not_written_through(tmp_path: Path, refused: Refused) -> None:
-    run, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    for folder in (run / ".hydra", run / "tb" / "autoencoder", elsewhere):
-        folder.mkdir(parents=True)
-    for link in (run / "figures", run / ".hydra" / "config.yaml", run / "tb" / "autoencoder" / "events.out.tfevents.1"):
-        link.symlink_to(elsewhere)
-        assert refused(f"hydra.run.dir={run}") == f"{link}: is a link out of the run's folder, which must hold none"
-        link.unlink()
-    assert not list(elsewhere.iterdir())
 
 
 def test_what_a_user_allows_is_found() -> None:

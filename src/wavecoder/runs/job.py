@@ -31,7 +31,7 @@ log = logging.getLogger(__name__)
 
 RUN_FOLDERS = ("tb", "figures", results.LAST_CHECKPOINT.parent.name)  # what a run writes into its own folder
 TRACEBACK = "traceback.txt"
-_FILES = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)  # and the files beside them
+RUN_FILES = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)  # and the files beside them
 
 _new_folders: list[Path] = []  # those that Hydra is about to make for a single run, the innermost first
 
@@ -180,14 +180,14 @@ def _end_diverged(folder: Path, error: Diverged) -> float:
 
 def _prepare(folder: Path, before: dict[str, Any], config: DictConfig, fingerprint: str) -> dict[str, Any]:
     """Remove files of an earlier configuration from a run's folder, and what is damaged, and record that the run has started."""
-    remove_leftovers(folder, _FILES, own_folders(folder, RUN_FOLDERS))
+    remove_leftovers(folder, RUN_FILES, own_folders(folder, RUN_FOLDERS))
     known = known_fingerprints(folder, before)
     if before.get("damaged"):
         aside = rename_damaged(folder / results.RESULTS)
         log.warning("%s: is set aside as %s, and made again", folder / results.RESULTS, aside)
     elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
         name_lost_record(folder / results.RESULTS)
-    set_aside_wrong_kinds(folder, _FILES, RUN_FOLDERS)
+    set_aside_wrong_kinds(folder, RUN_FILES, RUN_FOLDERS)
     (folder / TRACEBACK).unlink(missing_ok=True)
     if fingerprint not in known and (known or before.get("damaged")):
         why = "its configuration has changed" if known else "what its checkpoint is of is not known"

@@ -163,7 +163,7 @@ class LogFile(logging.FileHandler):
 
     def _open(self) -> TextIOWrapper:
         if Path(self.baseFilename).is_fifo():  # a pipe, which would be waited for until somebody reads it
-            raise OSError(errno.EINVAL, "Is no file", self.baseFilename)
+            raise OSError(errno.EINVAL, "Not a regular file", self.baseFilename)
         return super()._open()
 
     def handleError(self, record: logging.LogRecord) -> None:

@@ -14,7 +14,7 @@ from omegaconf import OmegaConf
 
 from wavecoder.runs import results
 from wavecoder.runs.fingerprints import FINGERPRINT, known_fingerprints
-from wavecoder.runs.job import RUN_FOLDERS, TRACEBACK
+from wavecoder.runs.job import RUN_FILES, RUN_FOLDERS, TRACEBACK
 from wavecoder.runs.kinds import set_aside_wrong_kinds
 from wavecoder.runs.plan import Composer, Job, without_hydra
 from wavecoder.training.checkpoints import read_checkpoint, write_checkpoint
@@ -140,8 +140,7 @@ def _make_folder(sweep: Path, job: Job) -> None:
     """Make the folder of a job, and set aside what is of the wrong kind in its place or in it."""
     set_aside_wrong_kinds(sweep, (), (job.name,))
     (sweep / job.name).mkdir(exist_ok=True)
-    files = (results.RESULTS, ARRAYS, TRACEBACK, FINGERPRINT)
-    set_aside_wrong_kinds(sweep / job.name, files, (*RUN_FOLDERS, ".hydra"))
+    set_aside_wrong_kinds(sweep / job.name, RUN_FILES, (*RUN_FOLDERS, ".hydra"))
 
 
 def _of_member(name: str, values: Any, number: int) -> Any:

@@ -43,7 +43,7 @@ def read_file(path: Path) -> bytes:
         kind = os.fstat(handle).st_mode
         if not stat.S_ISREG(kind):
             code = errno.EISDIR if stat.S_ISDIR(kind) else errno.EINVAL
-            raise OSError(code, "Is no file" if code == errno.EINVAL else os.strerror(code), str(path))
+            raise OSError(code, "Not a regular file" if code == errno.EINVAL else os.strerror(code), str(path))
         with os.fdopen(handle, "rb", closefd=False) as file:
             return file.read()
     finally:
