@@ -1,18 +1,22 @@
 """How close autoencoders come to the best possible: trains five experiments, prints target and reached, writes docs/beyond.
 
+    python benchmarks/beyond.py             # all
+    python benchmarks/beyond.py same_size   # some
+
 Errors are those that `wavecoder evaluate` measures on new signals, by which no recipe was chosen. Of each run, docs/beyond gets the
 record, the evaluation and the configuration, and some of the figures.
 
 Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and keeps what is complete.
 """
 
+import argparse
 import json
 import shutil
 import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +72,9 @@ TARGETS = (
 HEADER = ("experiment", "error", "target", "median", "range (seeds)", "min.", "met")
 
 
+EXPERIMENTS = tuple(dict.fromkeys(target.experiment for target in TARGETS))
+
+
 def rows(records: Records, evaluated: Records) -> Iterator[tuple[str, ...]]:
     """The table: each target, what was reached over the seeds, in how many minutes of how many, and whether it is met.
 
@@ -75,7 +82,7 @@ def rows(records: Records, evaluated: Records) -> Iterator[tuple[str, ...]]:
         records: What `results.json` holds, by experiment.
         evaluated: What `evaluation.json` holds of the run, by experiment.
     """
-    for target in TARGETS:
+    for target in (each for each in TARGETS if each.experiment in records):
         scale = target.scale(evaluated)
         errors = evaluated[target.experiment]["metrics"][target.metric]["per_seed"]
         reached = [error_or_infinity(error) / scale for error in errors]
@@ -99,32 +106,42 @@ def run(command: str, *arguments: str | Path) -> None:
         sys.exit(done.returncode)
 
 
-def kept() -> list[tuple[str, ...]]:
+def kept(experiments: Iterable[str] = EXPERIMENTS) -> list[tuple[str, ...]]:
     """The table of what is in docs/beyond."""
-    names = [file.name.removesuffix(f".{EVALUATION}") for file in KEPT.glob(f"*.{EVALUATION}")]
+    names = [RECIPE, *experiments]
     records = {name: json.loads((KEPT / f"{name}.json").read_text(encoding="utf-8")) for name in names}
     evaluated = {name: json.loads((KEPT / f"{name}.{EVALUATION}").read_text(encoding="utf-8"))["runs"][0] for name in names}
     return list(rows(records, evaluated))
 
 
+def keep(name: str) -> None:
+    """Evaluate a run, and copy what docs/beyond has of it."""
+    with tempfile.TemporaryDirectory() as folder:
+        run("evaluate", RUNS / name, f"--data-seed={DATA_SEED}", "--output", folder)
+        evaluation = json.loads((Path(folder) / EVALUATION).read_text(encoding="utf-8"))
+        evaluation["runs"][0]["folder"] = str((RUNS / name).relative_to(ROOT))  # not where the checkout lies
+        (KEPT / f"{name}.{EVALUATION}").write_text(json.dumps(evaluation, indent=2) + "\n", encoding="utf-8")
+        if name in FIGURES:
+            shutil.copy(Path(folder) / "figures" / f"{FIGURES[name]}.png", KEPT / f"{name}.png")
+    shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
+    shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
+
+
 def main() -> None:
     """Train, evaluate, keep, print."""
-    names = [RECIPE, *dict.fromkeys(target.experiment for target in TARGETS)]
+    parser = argparse.ArgumentParser(description="Train what docs/beyond.md is about and compare it with its targets.")
+    parser.add_argument("experiments", nargs="*", metavar="EXPERIMENT", help=f"among {', '.join(EXPERIMENTS)}; without any, all")
+    experiments = parser.parse_args().experiments or EXPERIMENTS
+    if unknown := set(experiments) - set(EXPERIMENTS):
+        parser.error(f"{', '.join(sorted(unknown))}: must be among {', '.join(EXPERIMENTS)}")
+    names = [RECIPE, *experiments]
     for name in names:
         run("train", *ARGUMENTS.get(name, [f"experiment={name}"]), f"hydra.run.dir={RUNS / name}")
     KEPT.mkdir(exist_ok=True)
     for name in names:
-        with tempfile.TemporaryDirectory() as folder:
-            run("evaluate", RUNS / name, f"--data-seed={DATA_SEED}", "--output", folder)
-            evaluation = json.loads((Path(folder) / EVALUATION).read_text(encoding="utf-8"))
-            evaluation["runs"][0]["folder"] = str((RUNS / name).relative_to(ROOT))  # not where the checkout lies
-            (KEPT / f"{name}.{EVALUATION}").write_text(json.dumps(evaluation, indent=2) + "\n", encoding="utf-8")
-            if name in FIGURES:
-                shutil.copy(Path(folder) / "figures" / f"{FIGURES[name]}.png", KEPT / f"{name}.png")
-        shutil.copy(RUNS / name / "results.json", KEPT / f"{name}.json")
-        shutil.copy(RUNS / name / ".hydra" / "config.yaml", KEPT / f"{name}.yaml")
+        keep(name)
     table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
-    for row in kept():
+    for row in kept(experiments):
         table.add_row(*row)
     Console().print(table)
 

@@ -15,8 +15,7 @@ from wavecoder.runs.settings import from_config
 
 sys.path.insert(0, str(ROOT / "benchmarks"))
 import beyond
-
-EXPERIMENTS = list(dict.fromkeys(target.experiment for target in beyond.TARGETS))
+from beyond import EXPERIMENTS
 
 
 def record(errors: list[float | None], bayes: float = 1.0, minutes: float = 5.0) -> dict[str, Any]:
