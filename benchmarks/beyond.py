@@ -89,9 +89,13 @@ def rows(records: Records, evaluated: Records) -> Iterator[tuple[str, ...]]:
         median, minutes = statistics.median(reached), records[target.experiment]["timing"]["fit_seconds"] / 60
         met = median <= target.at_most and minutes <= target.minutes
         error = target.metric.removeprefix("val/mse").replace("_noise_", "noise ") or "clean"
-        seeds = f"{min(reached):.4g}–{max(reached):.4g} ({len(reached)})"
-        limits = (f"{target.at_most:g}", f"{median:.4g}", seeds, f"{minutes:.1f}/{target.minutes}")
-        yield (target.experiment, f"{error} / {target.unit}" if target.unit else error, *limits, "yes" if met else "no")
+        seeds = f"{_number(min(reached))}–{_number(max(reached))} ({len(reached)})"
+        limits = (f"{target.at_most:g}", _number(median), seeds, f"{minutes:.1f}/{target.minutes}")
+        yield (target.experiment, f"{error}/{target.unit}" if target.unit else error, *limits, "yes" if met else "no")
+
+
+def _number(value: float) -> str:
+    return f"{value:.3f}" if value >= 0.1 else f"{value:.2g}"
 
 
 def error_or_infinity(error: float | None) -> float:
@@ -140,7 +144,7 @@ def main() -> None:
     KEPT.mkdir(exist_ok=True)
     for name in names:
         keep(name)
-    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), show_edge=False)
+    table = Table(*HEADER, title="Beyond the paper", box=box.SIMPLE_HEAD, padding=0, show_edge=False)
     for row in kept(experiments):
         table.add_row(*row)
     Console().print(table)

@@ -37,8 +37,8 @@ def test_targets_are_met_by_medians_within_their_time() -> None:
     good = {name: record([0.01, 0.019, 0.5], bayes=0.01) for name in EXPERIMENTS}
     table = rows(good | {beyond.RECIPE: record([0.1, 0.2, 0.3])})
     assert [row[-1] for row in table] == ["yes", "no", "yes", "no", "no", "yes", "yes"]
-    assert table[0] == ("denoise_low", "noise 0.1 / Bayes", "2", "1.9", "1–50 (3)", "5.0/20", "yes")
-    assert table[6][1:4] == ("clean / recipe", "0.2", "0.095")
+    assert table[0] == ("denoise_low", "noise 0.1/Bayes", "2", "1.900", "1.000–50.000 (3)", "5.0/20", "yes")
+    assert table[6][1:4] == ("clean/recipe", "0.2", "0.095")
     slow = {name: record([0.01, 0.019, 0.5], bayes=0.01, minutes=31.0) for name in EXPERIMENTS}
     assert {row[-1] for row in rows(slow | {beyond.RECIPE: record([0.1, 0.2, 0.3])})} == {"no"}
 
@@ -46,7 +46,7 @@ def test_targets_are_met_by_medians_within_their_time() -> None:
 def test_a_diverged_seed_counts_as_infinitely_far() -> None:
     diverged = {name: record([0.01, None, None, 0.01, 0.01], bayes=0.01) for name in EXPERIMENTS}
     row = rows(diverged | {beyond.RECIPE: record([0.1, 0.2, 0.3])})[0]
-    assert row[3:5] == ("1", "1–inf (5)")
+    assert row[3:5] == ("1.000", "1.000–inf (5)")
 
 
 def test_the_page_names_every_experiment_and_its_target() -> None:
