@@ -3,8 +3,8 @@
     python benchmarks/beyond.py             # all
     python benchmarks/beyond.py same_size   # some
 
-Errors are those that `wavecoder evaluate` measures on new signals, by which no recipe was chosen. Of each run, docs/beyond gets the
-record, the evaluation and the configuration, and some of the figures.
+Errors are those that `wavecoder evaluate` measures on new signals, by which no recipe was chosen. Of each run, docs/beyond gets
+record, evaluation and configuration, and of some a figure.
 
 Each experiment is a run in outputs/beyond: re-running this command resumes what was interrupted, and keeps what is complete.
 """
