@@ -117,6 +117,27 @@ OF_ONE_RUN: dict[str, tuple[str, Callable[[Path], object], str]] = {
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("callbacks", ["lean", "default"])
+@pytest.mark.parametrize("by_folder", [False, True])
+def test_a_complete_run_with_a_damaged_best_checkpoint_is_made_again(
+    run_train: Run, tmp_path: Path, callbacks: str, by_folder: bool
+) -> None:
+    short = [each for each in JOB if not each.startswith("callbacks.last")]  # which lean has not
+    arguments, run = (*short, f"callbacks={callbacks}", "trainer.max_epochs=2", "hydra.run.dir=run"), tmp_path / "run"
+    assert run_train(*arguments).returncode == 0
+    whole, best = record_of(run), run / "checkpoints" / "best.ckpt"
+    content = best.read_bytes()
+    DAMAGES["half of it"](best)
+    done = run_train("run=run") if by_folder else run_train(*arguments)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert f"{best}: is damaged; it is set aside as best.ckpt.damaged" in done.stdout.splitlines()[0]
+    assert best.read_bytes() == content
+    assert (run / "checkpoints" / "best.ckpt.damaged").exists()
+    assert record_of(run)["metrics"] == whole["metrics"]
+    assert "complete already" in run_train(*arguments).stdout
+
+
+@pytest.mark.slow
 def test_damaged_parts_of_an_unfinished_run_cost_no_more_than_a_line(run_train: Run, tmp_path: Path) -> None:
     arguments = (*(each for each in JOB if each != "logger=none"), "~callbacks.figures", "hydra.run.dir=run")
     assert run_train(*arguments).returncode == 0

@@ -126,17 +126,25 @@ def test_a_clock_that_was_set_back_changes_nothing(run_train: Run, whole: Path, 
     assert record_of(tmp_path / "runs" / "run")["metrics"] == record_of(whole)["metrics"]
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
-def test_a_lock_that_is_none_is_one_line(run_train: Run, tmp_path: Path, kind: str) -> None:
+def test_a_lock_that_is_a_link_is_refused(run_train: Run, tmp_path: Path) -> None:
     lock = tmp_path / "run" / ".lock"
     lock.parent.mkdir()
-    if kind == "folder":
-        lock.mkdir()
-    else:
-        lock.symlink_to(tmp_path / "elsewhere")
+    lock.symlink_to(tmp_path / "elsewhere")
     done = run_train(*SHORT, "hydra.run.dir=run")
     assert (done.returncode, done.stdout) == (2, "")
     (line,) = done.stderr.splitlines()
-    said = "must be a file that processes lock" if kind == "folder" else "is a link out of the run's folder"
-    assert line.startswith(f"error: {lock}: {said}")
+    assert line.startswith(f"error: {lock}: is a link out of the run's folder")
     assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("content", [(), ("file",)])
+def test_a_lock_that_is_a_folder_is_set_aside(run_train: Run, tmp_path: Path, content: tuple[str, ...]) -> None:
+    lock = tmp_path / "run" / ".lock"
+    lock.mkdir(parents=True)
+    for name in content:
+        (lock / name).touch()
+    done = run_train(*SHORT, "hydra.run.dir=run")
+    assert done.returncode == 0
+    assert "is a folder, and must not be; it is set aside as .lock.damaged" in done.stdout + done.stderr
+    assert lock.is_file()
+    assert {path.name for path in (tmp_path / "run" / ".lock.damaged").iterdir()} == set(content)

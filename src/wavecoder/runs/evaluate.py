@@ -9,6 +9,7 @@ from dataclasses import asdict, replace
 from datetime import datetime
 from pathlib import Path
 from secrets import token_hex
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
@@ -89,8 +90,11 @@ def _check_output(output: Path) -> None:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise SettingError(f"--output={output}: exists; must be a new folder, or an empty one")
     parent = next(path for path in output.absolute().parents if path.exists())
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
-        raise SettingError(f"--output={output}: cannot be made in {parent}; must be in a folder that can be written")
+    try:
+        with TemporaryDirectory(prefix=f".{output.name}.", dir=parent):
+            pass
+    except OSError as error:
+        raise SettingError(f"--output={output}: cannot be made in {parent}; must be in a folder that can be written") from error
 
 
 def _write(output: Path, measured: Mapping[str, Measured], wanted: Wanted, device: str) -> None:

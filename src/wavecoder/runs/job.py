@@ -154,14 +154,18 @@ def _run_job(config: DictConfig, work: Work, folder: Path, is_first: bool) -> fl
 
 
 def _has_ended(folder: Path, record: dict[str, Any], fingerprint: str) -> bool:
-    """Whether a run has ended, and neither its last checkpoint nor its arrays are damaged, which then are made again.
+    """Whether a run has ended, and neither its checkpoints nor its arrays are damaged, which then are made again.
 
     All processes that share a run ask this of the same files: the first changes neither before they train together.
     """
     if not results.has_ended(record, fingerprint):
         return False
-    last = folder / results.LAST_CHECKPOINT
-    if record["status"] != "completed" or not last.exists():
+    if record["status"] != "completed":
+        return True
+    last, best = folder / results.LAST_CHECKPOINT, folder / results.BEST_CHECKPOINT
+    if best.exists() and not is_sound(best):
+        return False
+    if not last.exists():
         return True
     return is_sound(last) and (not (folder / ARRAYS).exists() or read_arrays(folder, record["num_seeds"]) is not None)
 
@@ -188,6 +192,13 @@ def _prepare(folder: Path, before: dict[str, Any], config: DictConfig, fingerpri
     elif _has_checkpoint(folder) and fingerprint in known - {before.get("config_fingerprint")}:
         name_lost_record(folder / results.RESULTS)
     set_aside_wrong_kinds(folder, RUN_FILES, RUN_FOLDERS)
+    best = folder / results.BEST_CHECKPOINT
+    if before["status"] == "completed" and best.exists() and not is_sound(best):
+        results.write_results(folder, {"status": "unfinished", "config_fingerprint": before["config_fingerprint"]})
+        for checkpoint in (results.LAST_CHECKPOINT, results.PREVIOUS_CHECKPOINT):
+            (folder / checkpoint).unlink(missing_ok=True)
+        aside = rename_damaged(best)
+        log.warning("%s: is damaged; it is set aside as %s, and the run starts from the beginning to make it again", best, aside)
     (folder / TRACEBACK).unlink(missing_ok=True)
     if fingerprint not in known and (known or before.get("damaged")):
         why = "its configuration has changed" if known else "what its checkpoint is of is not known"

@@ -10,6 +10,7 @@ from filelock import BaseFileLock, FileLock, SoftFileLock, Timeout
 
 from wavecoder.runs import results
 from wavecoder.runs.limits import SettingError
+from wavecoder.training.files import rename_damaged
 
 log = logging.getLogger(__name__)
 
@@ -19,9 +20,13 @@ LONGEST_WAIT = 600  # seconds that a process waits for another one of which noth
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold a run's lock, which the operating system releases when the process ends in any way."""
-    lock = FileLock(folder / ".lock")
-    if Path(lock.lock_file).is_symlink() or Path(lock.lock_file).is_dir():
-        raise SettingError(f"{lock.lock_file}: must be a file that processes lock; remove it if no run of yours has made it")
+    file = folder / ".lock"
+    if file.is_symlink():
+        raise SettingError(f"{file}: must be a file that processes lock; remove it if no run of yours has made it")
+    if file.is_dir():
+        with suppress(FileNotFoundError, NotADirectoryError):  # another process has done so
+            log.warning("%s: is a folder, and must not be; it is set aside as %s", file, rename_damaged(file))
+    lock = FileLock(file)
     try:
         lock.acquire(timeout=0.5)  # another process may be looking whether this run is running
     except Timeout:

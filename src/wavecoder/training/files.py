@@ -101,7 +101,8 @@ def rename_damaged(path: Path) -> str:
         shutil.rmtree(aside)
     else:
         aside.unlink(missing_ok=True)
-    path.rename(aside)
+    # with a slash, a file that another process has put there by now is not renamed
+    os.rename(f"{path}/" if path.is_dir() and not path.is_symlink() else path, aside)  # noqa: PTH104 - a Path has no slash
     return aside.name
 
 
